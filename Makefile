@@ -1,0 +1,62 @@
+# Every target sets up what it needs. `make` alone prints this help.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PYTEST ?= $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up check format test test-slow lock clean
+
+help: ## Print this help
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+demo: $(READY) ## Start the service, animate the sample pair over HTTP, save demo/result.mp4 and a picture
+	$(BIN)/animato demo --output demo
+
+up: $(READY) ## Run the whole service here: queue, worker and API (http://127.0.0.1:8000)
+	$(BIN)/animato up
+
+check: $(READY) ## Format, lint, types, import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+format: $(READY) ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test: $(READY) ## The test suite (under 5 minutes; starts what it needs itself)
+	$(PYTEST) -m "not slow" $(T)
+
+test-slow: $(READY) ## The tests that take minutes: memory on a long clip, the crash of a worker with real leases
+	$(PYTEST) -m slow --timeout=1800 $(T)
+
+lock: $(READY) ## Write requirements.lock from what is installed
+	$(BIN)/pip freeze --exclude-editable | sed 's/+cpu//' | grep -vE '^(animato|pip)\b' > requirements.lock
+
+clean: ## Remove the virtual environment and caches
+	rm -rf $(VENV) .pytest_cache .ruff_cache .import_linter_cache build *.egg-info
+
+# The set-up: a virtual environment, the locked dependencies, a Redis server from a wheel or the system.
+$(READY): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Animato needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 1; }
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); $(MAKE) --no-print-directory system-venv; }
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[worker,embedded,dev]'
+	@$(BIN)/python -c 'from worker.embedded import find_redis_server as find; find()' 2>/dev/null \
+		|| $(MAKE) --no-print-directory system-redis
+	@touch $@
+
+.PHONY: system-venv system-redis
+system-venv: # Debian and Ubuntu ship python3 without its venv module
+	@test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+		|| { echo "Python's venv module is missing: sudo apt-get install python3-venv"; exit 1; }
+	apt-get update -qq && apt-get install -y -qq python3-venv
+	$(PYTHON) -m venv $(VENV)
+
+system-redis: # no wheel with a server for this Python
+	@test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+		|| { echo "A Redis server is missing: sudo apt-get install redis-server"; exit 1; }
+	apt-get update -qq && apt-get install -y -qq redis-server

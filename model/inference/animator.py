@@ -1,0 +1,150 @@
+"""The animator: a source picture and a stream of driving frames in, a stream of animated frames out.
+
+The source is prepared once; for each batch of driving frames runs only what depends on them; between batches nothing
+is kept but the reference of the motion. Keypoints and coordinates are float32 at every precision.
+
+Shapes: T frames, B batch, 1 the one source, C channels, H W height and width, K keypoints.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.bundle import Bundle
+from model.config import ModelConfig, MotionTransferOptions
+from model.errors import DeviceError, NumericalError
+from model.inference.motion_transfer import MotionReference, motion_reference, transfer_motion
+from model.inference.pixels import to_pixels, to_tensor
+from model.networks.blocks import halve_convolutions
+from model.networks.keypoints import Keypoints
+
+DeviceName = Literal["auto", "cpu", "cuda"]
+Precision = Literal["fp32", "bf16", "fp16"]
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class PreparedSource(NamedTuple):
+    """All that the networks need of the source, on the animator's device."""
+
+    features_1CHW: Tensor
+    small_source_1CHW: Tensor
+    keypoints: Keypoints
+
+
+class Animator:
+    """Runs one bundle on one device at one precision. The networks of the bundle become the animator's own.
+
+    `device` "auto" is CUDA when there is one. `precision` is that of the generator's convolutions, which is where the
+    time goes; "fp16" needs CUDA, because on a CPU it is slower than float32 and overflows sooner than "bf16".
+
+    Raises `DeviceError` with code `device_unavailable` or `precision_unsupported`.
+    Out of memory is torch's own `torch.cuda.OutOfMemoryError`: the caller may try a smaller batch.
+    """
+
+    def __init__(self, bundle: Bundle, device: DeviceName = "auto", precision: Precision = "fp32") -> None:
+        self.config: ModelConfig = bundle.config
+        self.device: torch.device = _choose_device(device)
+        self.precision: Precision = precision
+        if precision not in _DTYPES:
+            raise DeviceError("precision_unsupported", f"There is no precision {precision!r}.", "fp32, bf16 or fp16.")
+        if precision == "fp16" and self.device.type == "cpu":
+            raise DeviceError("precision_unsupported", "fp16 needs a GPU.", "On a CPU use fp32 or bf16.")
+        self.num_parameters: int = bundle.networks.num_parameters
+        self._keypoint_detector = bundle.networks.keypoint_detector.to(self.device)
+        self._generator = bundle.networks.generator.to(self.device)
+        if precision != "fp32":
+            halve_convolutions(self._generator, _DTYPES[precision])
+
+    def prepare(self, source: NDArray[np.uint8]) -> PreparedSource:
+        """Encode the source, RGB uint8_HWC (or uint8_1HWC) at the model's frame size.
+
+        Raises `ValueError` for a picture of another size or type.
+        """
+        source_1HWC = source[None] if source.ndim == 3 else source
+        self._check(source_1HWC, "source")
+        if len(source_1HWC) != 1:
+            raise ValueError(f"one source is needed, not {len(source_1HWC)}")
+        with torch.inference_mode():
+            source_1CHW = to_tensor(source_1HWC, self.device)
+            return PreparedSource(
+                self._generator.encode(source_1CHW),
+                self._generator.dense_motion_network.downsample(source_1CHW),
+                self._keypoint_detector(source_1CHW),
+            )
+
+    def animate(
+        self,
+        prepared: PreparedSource,
+        driving_batches: Iterable[NDArray[np.uint8]],
+        motion: MotionTransferOptions | None = None,
+    ) -> Iterator[NDArray[np.uint8]]:
+        """Yield one uint8_THWC batch for each uint8_THWC batch of driving frames, with as many frames.
+
+        Batches may differ in length; their division does not change the result beyond rounding. The first frame of
+        the stream is the pose that relative motion is measured from. `motion` defaults to the model's own.
+
+        Raises `ValueError` for frames of another size or type, and `NumericalError` (`output_not_finite`) instead of
+        yielding a frame that is not made of numbers.
+        """
+        options = self.config.motion_transfer if motion is None else motion
+        reference: MotionReference | None = None
+        for driving_THWC in driving_batches:
+            self._check(driving_THWC, "driving frames")
+            if len(driving_THWC) == 0:
+                yield driving_THWC
+                continue
+            with torch.inference_mode():
+                driving = self._keypoint_detector(to_tensor(driving_THWC, self.device))
+                if reference is None:
+                    reference = motion_reference(prepared.keypoints, _first(driving), options)
+                frames_BCHW = self._draw(prepared, transfer_motion(driving, reference, options))
+                frames_THWC = self._finite_pixels(frames_BCHW)
+            # Outside the block: inference mode must not leak into the consumer while this generator is suspended.
+            yield frames_THWC
+
+    def _draw(self, prepared: PreparedSource, target: Keypoints) -> Tensor:
+        motion = self._generator.dense_motion_network(prepared.small_source_1CHW, prepared.keypoints, target)
+        return self._generator.decode(prepared.features_1CHW, motion)
+
+    def _finite_pixels(self, frames_BCHW: Tensor) -> NDArray[np.uint8]:
+        # NaN has no defined value as a byte: it would become an arbitrary picture.
+        if not torch.isfinite(frames_BCHW).all():
+            raise NumericalError(
+                "output_not_finite",
+                f"The model {self.config.name} produced frames that are not made of numbers.",
+                "Use fp32 or bf16." if self.precision == "fp16" else "The weights may be damaged.",
+            )
+        return to_pixels(frames_BCHW)
+
+    def _check(self, frames_THWC: NDArray[np.uint8], what: str) -> None:
+        size, channels = self.config.frame_size, self.config.num_channels
+        if frames_THWC.dtype != np.uint8 or frames_THWC.shape[1:] != (size, size, channels):
+            raise ValueError(
+                f"{what} must be uint8 of shape (..., {size}, {size}, {channels}), "
+                f"not {frames_THWC.dtype} of {frames_THWC.shape}"
+            )
+
+
+def _first(keypoints: Keypoints) -> Keypoints:
+    """Return the first frame's keypoints as their own tensors, so that the rest of the batch can be freed."""
+    jacobians_BK22 = keypoints.jacobians_BK22
+    return Keypoints(
+        keypoints.positions_BK2[:1].clone(), None if jacobians_BK22 is None else jacobians_BK22[:1].clone()
+    )
+
+
+def _choose_device(name: str) -> torch.device:
+    if name not in ("auto", "cpu", "cuda"):
+        raise DeviceError("device_unavailable", f"There is no device {name!r}.", "auto, cpu or cuda.")
+    if name == "cpu":
+        return torch.device("cpu")
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if name == "cuda":
+        raise DeviceError("device_unavailable", "There is no CUDA device here.", "Use auto or cpu.")
+    return torch.device("cpu")

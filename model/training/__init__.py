@@ -1,0 +1,1 @@
+"""What only training needs. Serving never imports it."""

@@ -1,0 +1,65 @@
+import dataclasses
+
+import torch
+
+from model.config import ModelConfig
+from model.networks.assembly import Networks
+from model.networks.dense_motion import DenseMotion
+from model.networks.generator import Generator
+from model.networks.grid import coordinate_grid
+
+
+def still(batch: int, size: int = 16, occlusion: float | None = None) -> DenseMotion:
+    seen = None if occlusion is None else torch.full((batch, 1, size, size), occlusion)
+    identity = coordinate_grid(size, size).expand(batch, -1, -1, -1)
+    return DenseMotion(identity, seen, torch.ones(batch, 1, size, size))
+
+
+def test_encode_once_and_decode_equals_encoding_for_every_frame(tiny_networks: Networks) -> None:
+    generator = tiny_networks.generator
+    source, driving = torch.rand(1, 3, 32, 32), torch.rand(4, 3, 32, 32)
+    source_keypoints, driving_keypoints = (tiny_networks.keypoint_detector(frames) for frames in (source, driving))
+    small = generator.dense_motion_network.downsample(source)
+    motion = generator.dense_motion_network(small, source_keypoints, driving_keypoints)
+    once = generator.decode(generator.encode(source), motion)
+    every = generator.decode(generator.encode(source.expand(4, -1, -1, -1)), motion)
+    assert once.shape == (4, 3, 32, 32)
+    assert torch.allclose(once, every, atol=1e-5)
+    assert once.min() >= 0
+    assert once.max() <= 1
+    assert once.std(dim=0).max() > 1e-3  # the frames do depend on the driver
+
+
+def test_where_everything_is_occluded_the_source_does_not_show(tiny_networks: Networks) -> None:
+    generator = tiny_networks.generator
+    features = generator.encode(torch.rand(2, 3, 32, 32))
+    hidden = generator.decode(features, still(2, occlusion=0.0))
+    shown = generator.decode(features, still(2, occlusion=1.0))
+    assert torch.allclose(hidden[0], hidden[1], atol=1e-6)
+    assert not torch.allclose(shown[0], shown[1], atol=1e-3)
+
+
+def test_no_occlusion_map_means_all_is_seen(tiny_networks: Networks) -> None:
+    generator = tiny_networks.generator
+    features = generator.encode(torch.rand(1, 3, 32, 32))
+    assert torch.allclose(generator.decode(features, still(1)), generator.decode(features, still(1, occlusion=1.0)))
+
+
+def test_move_reads_along_the_flow(tiny_networks: Networks) -> None:
+    image = torch.rand(1, 3, 32, 32)
+    flow = coordinate_grid(32, 32)[None] + torch.tensor([2 / 31, 0.0])  # one pixel from the right
+    assert torch.allclose(tiny_networks.generator.move(image, flow)[..., :-1], image[..., 1:], atol=1e-5)
+
+
+def test_align_corners_comes_from_the_configuration(tiny_config: ModelConfig) -> None:
+    image, flow = torch.rand(1, 3, 32, 32), coordinate_grid(32, 32)[None]
+    aligned = Generator(tiny_config).move(image, flow)
+    areas = Generator(dataclasses.replace(tiny_config, align_corners=False)).move(image, flow)
+    assert torch.allclose(aligned, image, atol=1e-5)
+    assert not torch.allclose(areas, image, atol=1e-2)
+
+
+def test_first_width_may_exceed_the_limit(tiny_config: ModelConfig) -> None:
+    wide = dataclasses.replace(tiny_config.generator, block_expansion=12)
+    generator = Generator(dataclasses.replace(tiny_config, generator=wide)).eval()
+    assert generator.decode(generator.encode(torch.rand(1, 3, 32, 32)), still(1)).shape == (1, 3, 32, 32)
