@@ -1,0 +1,124 @@
+"""Fixtures that many tests share: a real Redis of this test run, settings on a temporary folder, a store, a storage."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+import redis
+
+from worker import media
+from worker.embedded import find_redis_server, redis_arguments
+from worker.job_store import JobStore
+from worker.jobs import ImageFacts, JobInput, VideoFacts
+from worker.settings import UNLIMITED, Settings
+from worker.storage import Storage, open_storage
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+_database = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def redis_socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The unix socket of a Redis server that lives as long as the test run."""
+    # A socket's path may have 107 bytes at most: pytest's own temporary folders can be longer.
+    folder = Path(tmp_path_factory.mktemp("redis"))
+    socket = folder / "redis.sock"
+    arguments = [*redis_arguments(find_redis_server(), folder, socket), "--databases", "4096"]
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(arguments, stdout=log, stderr=log)
+    client = redis.Redis(unix_socket_path=str(socket))
+    wait_until(lambda: socket.exists() and bool(client.ping()), "Redis answers")
+    client.close()
+    yield socket
+    server.terminate()
+    server.wait(10)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def redis_url(redis_socket: Path) -> str:
+    """A database of its own for each test."""
+    return f"unix://{redis_socket}?db={next(_database)}"
+
+
+@pytest.fixture
+def settings(redis_url: str, tmp_path: Path) -> Settings:
+    """Settings on a fresh database and a temporary folder."""
+    return Settings(redis_url=redis_url, data_dir=tmp_path / "data")
+
+
+@pytest.fixture
+def job_store(settings: Settings) -> Iterator[JobStore]:
+    """The job store of `settings`."""
+    store = JobStore.connect(settings)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def storage(settings: Settings) -> Storage:
+    """A local folder as storage."""
+    return open_storage(settings)
+
+
+@pytest.fixture(scope="session")
+def media_dir() -> Path:
+    """Real clips and pictures for trying the software on; they do not come with the repository."""
+    folder = Path(os.environ.get("ANIMATO_TEST_MEDIA", REPOSITORY.parent / "shared" / "media"))
+    if not folder.is_dir():
+        pytest.skip("set ANIMATO_TEST_MEDIA to a folder with sample media")
+    return folder
+
+
+def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 30.0) -> None:
+    """Wait for `condition`, looking often. Errors of a connection that is not there yet count as not yet."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        try:
+            if condition():
+                return
+        except (redis.ConnectionError, OSError):
+            pass
+        time.sleep(0.02)
+    raise AssertionError(f"waited {timeout_s} s in vain until {what}")
+
+
+@pytest.fixture
+def job_input() -> JobInput:
+    """The input of an animation that nobody will run."""
+    image = ImageFacts(media_type="image/png", width=256, height=256, size_bytes=10, sha256="0" * 64)
+    video = VideoFacts(
+        media_type="video/mp4",
+        codec="h264",
+        width=256,
+        height=256,
+        fps="25/1",
+        frames=100,
+        duration_s=4.0,
+        rotation_deg=0,
+        variable_frame_rate=False,
+        has_audio=False,
+        has_alpha=False,
+        size_bytes=20,
+        sha256="1" * 64,
+    )
+    return JobInput(source_key="a/source", source=image, driving_key="a/driving", driving=video)
+
+
+@pytest.fixture(scope="session")
+def short_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first 16 frames of the sample clip, with its sound."""
+    path = tmp_path_factory.mktemp("clip") / "short.mp4"
+    sample = REPOSITORY / "api" / "samples" / "driving.mp4"
+    facts = media.probe_video(sample, UNLIMITED)
+    first = next(iter(media.read_frames(sample, facts, batch_frames=16, limits=UNLIMITED)))
+    media.write_video(path, [first], fps=Fraction(25), width=256, height=256, audio_from=sample)
+    return path

@@ -1,0 +1,100 @@
+"""The doorbell: Celery on Redis. A message holds one animation id and nothing else; the truth is in `job_store`.
+
+The only file that imports Celery. The numbers and why they are so: docs/decisions/0001-doorbell-and-record.md.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from celery import Celery
+from celery.exceptions import SoftTimeLimitExceeded as TimeLimitReached
+from celery.signals import heartbeat_sent, setup_logging
+from kombu.exceptions import OperationalError
+
+from worker import logs
+from worker.errors import QueueUnavailable
+from worker.jobs import TASK_NAME
+from worker.settings import Settings
+
+__all__ = ["TimeLimitReached", "make_queue", "ring"]
+
+QUEUE_NAME = "animations"
+
+
+def make_queue(settings: Settings) -> Celery:
+    """The Celery application: used by the API to ring and by the worker to listen."""
+    hard_limit_s = settings.job_time_limit_s + 30
+    visibility_timeout_s = round(2 * hard_limit_s)
+    app = Celery("animato", broker=_broker_url(settings.redis_url))
+    app.conf.update(
+        task_default_queue=QUEUE_NAME,
+        task_serializer="json",
+        accept_content=["json"],
+        task_ignore_result=True,
+        # Acknowledged after the work; a child that dies gives its message back at once, and `claim` counts attempts.
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        task_soft_time_limit=settings.job_time_limit_s,
+        task_time_limit=hard_limit_s,
+        # Only prefork enforces time limits and replaces a child whose CUDA context is broken. One child a device; the
+        # parent never imports torch, because a forked child cannot use a CUDA context of its parent.
+        worker_pool="prefork",
+        worker_concurrency=settings.worker_concurrency,
+        worker_prefetch_multiplier=1,
+        worker_max_tasks_per_child=200,
+        # A replaced child that takes longer than this to report is killed, for ever: far above any start-up.
+        worker_proc_alive_timeout=300,
+        worker_soft_shutdown_timeout=25,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_hijack_root_logger=False,
+        worker_send_task_events=False,
+        worker_enable_remote_control=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={
+            "visibility_timeout": visibility_timeout_s,
+            "socket_timeout": 30,
+            "socket_connect_timeout": 5,
+            "socket_keepalive": True,
+            "health_check_interval": 10,
+            "unacked_restore_interval": 10,
+            "unacked_restore_throttle": 1,
+            "global_keyprefix": "animato:queue:",
+        },
+        result_backend_transport_options={"visibility_timeout": visibility_timeout_s},
+        visibility_timeout=visibility_timeout_s,
+    )
+    setup_logging.connect(_configure_logging, weak=False)
+    alive = settings.data_dir / "worker-alive"
+    # The parent's own timer beats while a child works: a health check never takes a long job for a dead worker.
+    heartbeat_sent.connect(lambda **_: _touch(alive), weak=False)
+    app.set_default()
+    return app
+
+
+def ring(queue: Celery, job_id: str) -> None:
+    """Tell the workers that `job_id` waits. Raises QueueUnavailable; the record waits for the housekeeper then."""
+    try:
+        queue.send_task(TASK_NAME, args=[job_id], queue=QUEUE_NAME, retry=False, ignore_result=True)
+    except (OperationalError, OSError) as error:
+        raise QueueUnavailable("The queue does not answer.", hint="Try again in a moment.") from error
+
+
+def _touch(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+
+
+def _broker_url(redis_url: str) -> str:
+    """kombu's spelling of a redis-py URL: a unix socket is `redis+socket://` there, and its database `virtual_host`."""
+    parts = urlsplit(redis_url)
+    if parts.scheme != "unix":
+        return redis_url
+    database = parse_qs(parts.query).get("db", ["0"])[0]
+    return f"redis+socket://{parts.path}?virtual_host={database}"
+
+
+def _configure_logging(**_: object) -> None:
+    logs.configure(Settings().log_level)

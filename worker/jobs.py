@@ -1,0 +1,199 @@
+"""What a job is: its states, its options, its record.
+
+States and the transitions that exist (`job_store` changes them, each in one Lua script; a terminal state is final):
+
+    queued     → processing | canceled | failed
+    processing → succeeded | failed | canceled | queued (a retry, or a lease that ran out)
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, computed_field
+
+TASK_NAME = "animato.animate"
+
+_ID_PREFIX = "anm_"
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: sorts like the number, no i l o u
+_ID_LENGTH = 26  # 128 bits
+
+
+class JobState(StrEnum):
+    """Where a job stands."""
+
+    QUEUED = "queued"
+    PROCESSING = "processing"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the state never changes again."""
+        return not TRANSITIONS[self]
+
+
+TRANSITIONS: dict[JobState, frozenset[JobState]] = {
+    JobState.QUEUED: frozenset({JobState.PROCESSING, JobState.CANCELED, JobState.FAILED}),
+    JobState.PROCESSING: frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELED, JobState.QUEUED}),
+    JobState.SUCCEEDED: frozenset(),
+    JobState.FAILED: frozenset(),
+    JobState.CANCELED: frozenset(),
+}
+
+
+class AnimationOptions(BaseModel):
+    """What a person can ask for; the API takes these as form fields, the command line as flags."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str | None = Field(
+        default=None, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name of the bundle."
+    )
+    motion: Literal["relative", "absolute"] = Field(
+        default="relative",
+        description="`relative` moves the source by what changed since the first driving frame (keeps its own pose "
+        "and proportions); `absolute` takes over the driver's keypoints as they are.",
+    )
+    relative_jacobian: bool = Field(
+        default=True, description="With `relative`: also rotate, scale and shear around each keypoint relatively."
+    )
+    adapt_scale: bool = Field(
+        default=False,
+        description="With `relative`: scale the movement by the size of the source's constellation of keypoints.",
+    )
+    audio: bool = Field(default=True, description="Keep the sound of the driving video.")
+
+
+class ImageFacts(BaseModel):
+    """What the probe of a source image found (after EXIF rotation)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    media_type: str
+    width: int
+    height: int
+    size_bytes: int
+    sha256: str
+
+
+class VideoFacts(BaseModel):
+    """What the probe of a driving video found; `frames` were counted by decoding, after normalisation to `fps`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    media_type: str
+    codec: str
+    width: int
+    """Upright and with square pixels: as a person sees it."""
+    height: int
+    fps: str
+    """Exact, as a fraction: `30000/1001`."""
+    frames: int
+    duration_s: float
+    rotation_deg: int
+    variable_frame_rate: bool
+    has_audio: bool
+    has_alpha: bool
+    size_bytes: int
+    sha256: str
+
+
+class JobInput(BaseModel):
+    """The two files of an animation: where they are stored and what they are."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source_key: str
+    source: ImageFacts
+    driving_key: str
+    driving: VideoFacts
+
+
+class JobResult(BaseModel):
+    """The one visible result of an animation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    key: str
+    media_type: str
+    size_bytes: int
+    sha256: str
+    width: int
+    height: int
+    fps: str
+    frames: int
+    duration_s: float
+    has_audio: bool
+    model: str
+    warnings: tuple[str, ...] = ()
+
+
+class JobError(BaseModel):
+    """Why an animation failed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    code: str
+    detail: str
+    hint: str | None = None
+    retryable: bool = False
+
+
+class Job(BaseModel):
+    """The record of one animation, as Redis holds it. Times are seconds since 1970 of the Redis clock."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str
+    state: JobState
+    version: int
+    """Grows with every change a reader can see."""
+    attempt: int = 0
+    """Claims so far."""
+    fence: int = 0
+    """Only the holder of the newest fence may commit."""
+    owner: str | None = None
+    created_at: float
+    started_at: float | None = None
+    finished_at: float | None = None
+    lease_until: float | None = None
+    cancel_requested: bool = False
+    frames_done: int = 0
+    frames_total: int
+    input: JobInput
+    options: AnimationOptions
+    result: JobResult | None = None
+    error: JobError | None = None
+    request_id: str | None = None
+
+    @computed_field
+    @property
+    def percent(self) -> int:
+        """Progress in whole percent; 100 only when the result is visible."""
+        if self.state is JobState.SUCCEEDED:
+            return 100
+        return min(99, 100 * self.frames_done // max(1, self.frames_total))
+
+
+def new_id() -> str:
+    """A new animation id: 48 bits of time and 80 random ones, so ids sort by age and cannot be guessed."""
+    number = (time.time_ns() // 1_000_000 << 80) | secrets.randbits(80)
+    digits = (_ALPHABET[(number >> shift) & 31] for shift in range(5 * (_ID_LENGTH - 1), -1, -5))
+    return _ID_PREFIX + "".join(digits)
+
+
+def is_id(text: str) -> bool:
+    """Whether `text` has the form of an animation id (so that nothing else reaches Redis or the storage)."""
+    body = text.removeprefix(_ID_PREFIX)
+    return text.startswith(_ID_PREFIX) and len(body) == _ID_LENGTH and all(char in _ALPHABET for char in body)
+
+
+def as_utc(seconds: float) -> datetime:
+    """Seconds since 1970 as an aware datetime."""
+    return datetime.fromtimestamp(seconds, tz=UTC)

@@ -1,0 +1,119 @@
+"""Everything that can be set from outside, read once: environment variables `ANIMATO_*`.
+
+The only place of `worker/` that reads the environment. Names carry their unit.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MIB = 1024 * 1024
+
+
+class MediaLimits(BaseModel):
+    """What a source image and a driving video may be (docs/api.md lists them; the reasons are there too)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    image_max_bytes: int = 16 * MIB
+    image_max_pixels: int = 40_000_000
+    image_min_side_px: int = 64
+    video_max_bytes: int = 100 * MIB
+    video_max_pixels: int = 8_294_400
+    """Of one frame: 3840 × 2160."""
+    video_min_side_px: int = 64
+    video_max_fps: int = 120
+    video_max_duration_s: float = 60.0
+    video_max_frames: int = 3_600
+    """Counted while decoding: a header can lie."""
+    probe_timeout_s: float = 60.0
+    decode_stall_timeout_s: float = 60.0
+    """The longest time ffmpeg may take for one batch of frames."""
+
+
+UNLIMITED = MediaLimits(
+    image_max_bytes=10**12,
+    image_max_pixels=500_000_000,
+    image_min_side_px=16,
+    video_max_bytes=10**12,
+    video_max_pixels=100_000_000,
+    video_min_side_px=16,
+    video_max_fps=1000,
+    video_max_duration_s=10.0**7,
+    video_max_frames=10**9,
+    probe_timeout_s=10.0**6,
+    decode_stall_timeout_s=600.0,
+)
+"""For the command line, where people animate files of their own: only what would be a mistake is refused."""
+
+
+class Settings(BaseSettings):
+    """Settings that the API and the worker share."""
+
+    model_config = SettingsConfigDict(env_prefix="ANIMATO_", extra="ignore", frozen=True, env_nested_delimiter="__")
+
+    data_dir: Path = Path("data")
+    """Where the local folder storage and the embedded Redis keep their files."""
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    """`redis://`, `rediss://` or `unix:///path/to/redis.sock`."""
+    redis_timeout_s: float = 5.0
+    redis_server: str = ""
+    """The server program that `animato up` starts; empty: look for valkey-server and redis-server."""
+    storage_url: str = ""
+    """Empty: the folder `<data_dir>/objects`. Else `file:///folder`, `s3://bucket/prefix`, ..."""
+    storage_endpoint_url: str = ""
+    """Of an S3 server that is not Amazon's, such as `http://object-store:8333`."""
+    storage_region: str = "us-east-1"
+    storage_access_key_id: str = ""
+    storage_secret_access_key: str = Field(default="", repr=False)
+
+    models: str = ""
+    """Folders with imported bundles, separated by `:`; the bundles that ship are always found."""
+    model: str = "avatars-128"
+    """The bundle that is used when a request names none."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    batch_frames: int = Field(default=8, ge=1, le=256)
+    """Driving frames that go through the network at once."""
+    threads: int = Field(default=0, ge=0)
+    """CPU threads of one worker child; 0 leaves the choice to torch."""
+
+    lease_s: float = 30.0
+    """How long a worker owns a job after its last heartbeat."""
+    heartbeat_s: float = 10.0
+    max_attempts: int = Field(default=3, ge=1)
+    """Claims of one job before it is given up as failed."""
+    job_time_limit_s: float = 3600.0
+    retry_backoff_s: float = 5.0
+    """Wait before the second attempt; doubles with each."""
+    worker_concurrency: int = Field(default=1, ge=1)
+    """Worker children: one per device."""
+
+    log_level: str = "INFO"
+    limits: MediaLimits = MediaLimits()
+
+    @cached_property
+    def resolved_storage_url(self) -> str:
+        """The storage as a URL, also when it is the default folder."""
+        return self.storage_url or (self.data_dir / "objects").absolute().as_uri()
+
+    @cached_property
+    def model_dirs(self) -> tuple[Path, ...]:
+        """The folders of `models`, in the order in which they are searched."""
+        return tuple(Path(part).expanduser() for part in self.models.split(":") if part)
+
+    def as_environment(self) -> dict[str, str]:
+        """The environment for a child process that shall see these settings (and all else of ours)."""
+        ours = {
+            f"{self.model_config.get('env_prefix')}{name}".upper(): value.model_dump_json()
+            if isinstance(value, BaseModel)
+            else str(value)
+            for name, value in ((name, getattr(self, name)) for name in type(self).model_fields)
+        }
+        return {**os.environ, **ours}
