@@ -78,6 +78,12 @@ def media_dir() -> Path:
     return folder
 
 
+def ffmpeg_children() -> list[int]:
+    """The ids of all ffmpeg processes, zombies included, that this process started."""
+    listed = [pid for file in Path("/proc/self/task").glob("*/children") for pid in file.read_text().split()]
+    return [int(pid) for pid in listed if Path(f"/proc/{pid}/comm").read_text().startswith("ffmpeg")]
+
+
 def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 30.0) -> None:
     """Wait for `condition`, looking often. Errors of a connection that is not there yet count as not yet."""
     deadline = time.monotonic() + timeout_s

@@ -1,0 +1,109 @@
+"""The frames of a driving video as batches of `uint8_THWC`, exactly as many as its facts say.
+
+Memory holds one batch, however long the clip is: ffmpeg waits while nobody takes its output. Frames are upright, have
+square pixels, are converted by the colour matrix the file names (BT.709 for HD and BT.601 for smaller pictures where
+it names none, as players do) and lie over white where they are transparent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from worker.errors import MediaRejected
+from worker.jobs import VideoFacts
+from worker.media_folder import FOLDER_MEDIA_TYPE, read_folder
+from worker.media_probe import Header, decoding_timeout, read_header
+from worker.media_process import Ffmpeg, guarded_input
+from worker.settings import UNLIMITED, MediaLimits
+
+_CONVERTER = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
+_SCALER = "lanczos+accurate_rnd+full_chroma_int+full_chroma_inp"  # at half the speed: only where the size changes
+_HD_PIXELS = 1280 * 720
+_SPARE_FRAMES = 3  # the last picture of a resampled clip may be held so long to fill the rounding at its end
+_EXIT_TIMEOUT_S = 20.0
+
+
+def read_frames(
+    path: Path,
+    facts: VideoFacts,
+    *,
+    batch_frames: int,
+    square_px: int | None = None,
+    limits: MediaLimits = UNLIMITED,
+) -> Generator[np.ndarray]:
+    """Batches of up to `batch_frames` frames, RGB; with `square_px`, of the centre square at that size.
+
+    `facts` must come from `probe_video` or `probe_frames_folder` of the same file. A decoding error, or another number
+    of frames than the probe counted, raises `MediaRejected`: nothing is dropped or repeated in silence. Closing the
+    iterator early ends ffmpeg.
+    """
+    if facts.media_type == FOLDER_MEDIA_TYPE:
+        yield from read_folder(path, facts, batch_frames=batch_frames, square_px=square_px)
+        return
+    header = read_header(path, limits)
+    width, height = (square_px, square_px) if square_px else (facts.width, facts.height)
+    channels = 4 if facts.has_alpha else 3
+    arguments = [
+        *guarded_input(path, header.media_type, max_pixels=limits.video_max_pixels, video_decoder=header.alpha_decoder),
+        *("-xerror", "-map", "0:V:0", "-vf", _filters(facts, header, square_px)),
+        *(("-frames:v", str(facts.frames)) if facts.variable_frame_rate else ()),
+        *("-fps_mode", "passthrough", "-f", "rawvideo", "-"),
+    ]
+    with Ffmpeg(arguments, yields=True) as ffmpeg:
+        try:
+            done = 0
+            while done < facts.frames:
+                batch = np.empty((min(batch_frames, facts.frames - done), height, width, channels), np.uint8)
+                filled = ffmpeg.read_into(batch.data.cast("B"), stall_timeout_s=limits.decode_stall_timeout_s)
+                if filled < batch.nbytes:
+                    ffmpeg.finish(timeout_s=_EXIT_TIMEOUT_S)
+                    decoded = done + filled // (height * width * channels)
+                    raise _damaged(decoded, facts.frames, ffmpeg.complaint(path))
+                done += len(batch)
+                yield _over_white(batch) if facts.has_alpha else batch
+            surplus = ffmpeg.read_into(memoryview(bytearray(1)), stall_timeout_s=limits.decode_stall_timeout_s)
+            if surplus or ffmpeg.finish(timeout_s=_EXIT_TIMEOUT_S) != 0:
+                raise _damaged(done + surplus, facts.frames, "it has more frames now" if surplus else "at its end")
+        except TimeoutError:
+            raise decoding_timeout() from None
+
+
+def _damaged(decoded: int, expected: int, reason: str) -> MediaRejected:
+    return MediaRejected(f"The video could be decoded up to frame {decoded} of {expected} only ({reason}).")
+
+
+def _filters(facts: VideoFacts, header: Header, square_px: int | None) -> str:
+    chain = []
+    if facts.variable_frame_rate:
+        fps = Fraction(facts.fps)
+        chain += [
+            "setpts=PTS-STARTPTS",
+            f"fps=fps={fps.numerator}/{fps.denominator}:round=near",
+            f"tpad=stop={_SPARE_FRAMES}:stop_mode=clone",
+        ]
+    if square_px:
+        # Cropped in stored pixels, which may not be square, so that only what is shown gets scaled.
+        chain.append(r"crop=w=min(iw\,ih/sar):h=min(ih\,iw*sar)")
+    size = f"{square_px}:{square_px}" if square_px else f"{facts.width}:{facts.height}"
+    matrix = "" if header.tells_colour_matrix else f":in_color_matrix={_usual_matrix(header)}"
+    if facts.has_alpha:
+        # Premultiplied before it is scaled, or the colours of invisible pixels would bleed into the edges.
+        chain += [f"scale=flags={_CONVERTER}{matrix}", "format=gbrap", "premultiply=inplace=1"]
+        chain += [f"scale={size}:flags={_SCALER}", "format=gbrap", "format=rgba"]
+    else:
+        chain += [f"scale={size}:flags={_SCALER if square_px else _CONVERTER}{matrix}", "format=rgb24"]
+    return ",".join(chain)
+
+
+def _usual_matrix(header: Header) -> str:
+    return "bt709" if header.pixels >= _HD_PIXELS else "smpte170m"
+
+
+def _over_white(premultiplied_THWC: np.ndarray) -> np.ndarray:
+    """Premultiplied RGBA over white: what is missing of the opacity is white."""
+    colour, missing = premultiplied_THWC[..., :3], 255 - premultiplied_THWC[..., 3:]
+    return colour + np.minimum(missing, 255 - colour)  # rounding may have put a colour above its opacity

@@ -1,0 +1,299 @@
+"""ffmpeg as a child process: the only door through which it is started.
+
+Every input that a person gave us is opened through `guarded_input`, which lets ffmpeg use one demuxer, a short list
+of decoders and the file protocol, whatever the bytes claim to be: a playlist named `.mp4` cannot make it read another
+file. The child has no environment, no controlling terminal and bounded memory; a reading child cannot write files.
+It lives in a process group of its own that is killed and reaped when the `with` block is left, on whichever way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import imageio_ffmpeg
+
+from worker.media_formats import AUDIO_DECODERS, DEMUXERS, VIDEO_DECODERS
+
+_BASE_ARGUMENTS = ("-hide_banner", "-nostdin", "-nostats", "-loglevel")
+_THREADS = "2"
+_MAX_STREAMS = "64"
+_ADDRESS_SPACE_BYTES = 4 << 30
+_OPEN_FILES = 64
+_PIPE_BYTES = 1 << 20
+_READ_BYTES = 1 << 16
+_LINE_BYTES = 4096
+_KEPT_LINES = 60
+_EXIT_TIMEOUT_S = 20.0
+
+# What follows in the log after the line that says what was wrong.
+_CONSEQUENCES = (
+    "Error opening input",
+    "Error opening output",
+    "Error parsing options",
+    "Failed to set value",
+    "Conversion failed",
+    "Task finished",
+    "Terminating thread",
+    "Nothing was written",
+    "Error submitting",
+    "Error while opening",
+    "Error processing packet",
+    "At least one output",
+)
+_LOG_LINE = re.compile(r"^(?:\[[^\]]*@ 0x[0-9a-f]+\] )*\[(?P<level>\w+)\] (?P<text>.*)$")
+
+
+def guarded_input(path: Path, media_type: str, *, max_pixels: int, video_decoder: str | None = None) -> list[str]:
+    """The arguments that open an untrusted file: guards first, then `-i`.
+
+    The absolute path behind `file:` keeps a name such as `-y`, `a:b.mp4` or `http://x` a mere name.
+    """
+    demuxer = DEMUXERS[media_type]
+    return [
+        *("-protocol_whitelist", "file"),
+        *("-format_whitelist", demuxer),
+        *("-codec_whitelist", ",".join(VIDEO_DECODERS + AUDIO_DECODERS)),
+        *("-max_pixels", str(max_pixels)),
+        *("-max_streams", _MAX_STREAMS),
+        *("-threads", _THREADS),
+        *(("-c:v", video_decoder) if video_decoder else ()),
+        *("-f", demuxer),
+        *("-i", file_url(path)),
+    ]
+
+
+def file_url(path: Path) -> str:
+    """The path as ffmpeg takes it, with nothing in it that could be read as an option or a protocol."""
+    return f"file:{os.path.abspath(path)}"
+
+
+def raw_input(width: int, height: int, fps: Fraction) -> list[str]:
+    """The arguments that take our own frames, `uint8_HWC` RGB, from the standard input."""
+    return [
+        *("-protocol_whitelist", "pipe"),
+        *("-f", "rawvideo", "-pixel_format", "rgb24"),
+        *("-video_size", f"{width}x{height}"),
+        *("-framerate", f"{fps.numerator}/{fps.denominator}"),
+        *("-i", "pipe:0"),
+    ]
+
+
+class Ffmpeg:
+    """One run of ffmpeg; use it in a `with` block. Waiting longer than a timeout raises `TimeoutError`.
+
+    `feeds`: its standard input is a pipe that `feed` fills. `yields`: its standard output is a pipe that `read_into`
+    empties. Without either, `lines` gives its log while it runs. `writes_files` lifts the ban on writing.
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        *,
+        feeds: bool = False,
+        yields: bool = False,
+        writes_files: bool = False,
+        log_level: str = "error",
+    ) -> None:
+        self._arguments = [
+            imageio_ffmpeg.get_ffmpeg_exe(),
+            *_BASE_ARGUMENTS,
+            f"repeat+level+{log_level}",
+            *arguments,
+        ]
+        self._feeds, self._yields, self._writes_files = feeds, yields, writes_files
+        self._log: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._unfinished_line = b""
+        self._log_ended = False
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(
+            self._arguments,
+            stdin=subprocess.PIPE if self._feeds else subprocess.DEVNULL,
+            stdout=subprocess.PIPE if self._yields else subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            env={"LC_ALL": "C"},
+            cwd="/",
+            start_new_session=True,
+        )
+        try:
+            self._confine()
+            for pipe in (self._process.stdin, self._process.stdout):
+                if pipe is not None:
+                    os.set_blocking(pipe.fileno(), False)
+                    _widen(pipe.fileno())
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    @property
+    def pid(self) -> int:
+        """The process id, which is the id of its group as well."""
+        return self._process.pid
+
+    def read_into(self, view: memoryview, *, stall_timeout_s: float) -> int:
+        """Fills `view` with output and returns the bytes read: fewer only at the end of the output."""
+        assert self._process.stdout is not None
+        output = self._process.stdout.fileno()
+        filled = 0
+        with self._watching(output, selectors.EVENT_READ) as events:
+            while filled < len(view):
+                if output in events(stall_timeout_s):
+                    try:
+                        count = os.readv(output, [view[filled:]])
+                    except BlockingIOError:
+                        continue
+                    if count == 0:
+                        break
+                    filled += count
+                else:
+                    self._take_log(events)
+        return filled
+
+    def feed(self, view: memoryview, *, stall_timeout_s: float) -> None:
+        """Writes all of `view` to its input; `BrokenPipeError` when ffmpeg is gone."""
+        assert self._process.stdin is not None
+        target = self._process.stdin.fileno()
+        written = 0
+        with self._watching(target, selectors.EVENT_WRITE) as events:
+            while written < len(view):
+                if target in events(stall_timeout_s):
+                    with contextlib.suppress(BlockingIOError):
+                        written += os.write(target, view[written : written + _PIPE_BYTES])
+                else:
+                    self._take_log(events)
+
+    def lines(self, *, timeout_s: float) -> Iterator[str]:
+        """The lines of its log, as they come, until it has ended or `timeout_s` are over."""
+        deadline = time.monotonic() + timeout_s
+        with self._watching() as events:
+            while not self._log_ended:
+                events(max(0.0, deadline - time.monotonic()))
+                yield from self._take_log(events)
+
+    def finish(self, *, timeout_s: float) -> int:
+        """Ends its input, waits until it has ended and returns its exit status."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        for _ in self.lines(timeout_s=timeout_s):
+            pass
+        try:
+            return self._process.wait(_EXIT_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError from None
+
+    def complaint(self, *hidden: Path) -> str:
+        """What its log says was wrong, in one line without the names of files."""
+        problems = [text for level, text in map(_parse, self._log) if level in ("error", "fatal", "panic") and text]
+        causes = [text for text in problems if not text.startswith(_CONSEQUENCES)]
+        text = (causes or problems or ["ffmpeg ended without saying why"])[-1]
+        for path in hidden:
+            text = text.replace(file_url(path), "the file").replace(os.path.abspath(path), "the file")
+        return text[:200].rstrip(". ")
+
+    def complained(self) -> bool:
+        """Whether its log has an error."""
+        return any(level in ("error", "fatal") for level, _ in map(_parse, self._log))
+
+    def kill(self) -> None:
+        """Kills whatever is left of its process group and reaps it. May be called twice."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if self._process.poll() is None:
+                os.killpg(self._process.pid, signal.SIGKILL)
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        self._process.wait()
+
+    @property
+    def _stderr(self) -> int:
+        assert self._process.stderr is not None
+        return self._process.stderr.fileno()
+
+    @contextlib.contextmanager
+    def _watching(self, pipe: int | None = None, event: int = 0) -> Iterator[_Events]:
+        with selectors.DefaultSelector() as selector:
+            if pipe is not None:
+                selector.register(pipe, event)
+            if not self._log_ended:
+                selector.register(self._stderr, selectors.EVENT_READ)
+            yield _Events(selector)
+
+    def _take_log(self, events: _Events) -> list[str]:
+        """Reads what is there of the log, keeps its last lines and returns the new ones."""
+        chunk = os.read(self._stderr, _READ_BYTES)
+        if not chunk:
+            self._log_ended = True
+            events.forget(self._stderr)
+        *complete, rest = (self._unfinished_line + chunk).split(b"\n")
+        if not chunk and rest:
+            complete, rest = [rest], b""
+        self._unfinished_line = rest[:_LINE_BYTES]
+        lines = [line[:_LINE_BYTES].decode("utf-8", "replace") for line in complete]
+        self._log.extend(lines)
+        return lines
+
+    def _confine(self) -> None:
+        """Limits what a decoder that was taken over could do; where the system cannot, the guards have to do."""
+        if sys.platform != "linux":
+            return
+        import resource
+
+        ceilings = {resource.RLIMIT_CORE: 0, resource.RLIMIT_NOFILE: _OPEN_FILES}
+        if not self._writes_files:
+            ceilings[resource.RLIMIT_FSIZE] = 0
+            ceilings[resource.RLIMIT_AS] = _ADDRESS_SPACE_BYTES
+        for kind, ceiling in ceilings.items():
+            # An ffmpeg that has already ended needs no limits.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                resource.prlimit(self._process.pid, kind, (ceiling, ceiling))
+
+
+class _Events:
+    """Which of some file descriptors can be read or written now."""
+
+    def __init__(self, selector: selectors.BaseSelector) -> None:
+        self._selector = selector
+
+    def __call__(self, timeout_s: float) -> list[int]:
+        ready = [key.fd for key, _ in self._selector.select(timeout_s)]
+        if not ready:
+            raise TimeoutError
+        return ready
+
+    def forget(self, descriptor: int) -> None:
+        self._selector.unregister(descriptor)
+
+
+def _parse(line: str) -> tuple[str, str]:
+    match = _LOG_LINE.match(line)
+    return (match["level"], match["text"].strip()) if match else ("", line)
+
+
+def _widen(descriptor: int) -> None:
+    """A wider pipe saves switching back and forth; a user's quota may not allow it."""
+    if sys.platform == "linux":
+        import fcntl
+
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
