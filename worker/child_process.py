@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
@@ -63,6 +64,7 @@ class Child:
             if time.monotonic() >= self._start_again_at_s:
                 self.start()
         elif (code := self._process.poll()) is not None:
+            self._kill_group()  # children of a lost worker would go on working for nobody
             lived_s = time.monotonic() - self._started_at_s
             self._pause_s = 0.5 if lived_s > _STABLE_AFTER_S else min(_BACKOFF_MAX_S, self._pause_s * 2)
             self._process = None
@@ -73,13 +75,17 @@ class Child:
         """Whether the process runs."""
         return self._process is not None and self._process.poll() is None
 
-    def signal(self, number: signal.Signals, *, group: bool = False) -> None:
-        """Send a signal to the process, or to it and its children."""
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process, when it runs."""
         if self._process is not None and self._process.poll() is None:
-            if group:
-                os.killpg(self._process.pid, number)
-            else:
-                self._process.send_signal(number)
+            self._process.send_signal(number)
+
+    def _kill_group(self) -> None:
+        """End what is left of the process and of those it started: its session is also its process group."""
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
 
     def stop(self, *, patience_s: float, give_up: Callable[[], bool] = lambda: False) -> bool:
         """Ask the process to end; kill it and its children after `patience_s`. Returns whether it ended by itself."""
@@ -88,9 +94,7 @@ class Child:
         while self.is_alive() and time.monotonic() < deadline_s and not give_up():
             time.sleep(0.05)
         ended = not self.is_alive()
-        self.signal(signal.SIGKILL, group=True)
-        if self._process is not None:
-            self._process.wait()
+        self._kill_group()
         return ended
 
 

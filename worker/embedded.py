@@ -29,6 +29,10 @@ from worker.errors import EmbeddedError
 from worker.settings import Settings
 
 _SOCKET_PATH_MAX_BYTES = 100  # the kernel allows 107
+_API_ARGUMENTS = (
+    *("-m", "uvicorn", "--factory", "api.app:create_app"),
+    *("--no-access-log", "--timeout-graceful-shutdown", "10"),  # the API logs its requests itself
+)
 _WORKER_ARGUMENTS = ("-m", "celery", "-A", "worker.engine.tasks", "worker", "--without-gossip", "--without-mingle")
 
 
@@ -115,7 +119,7 @@ class Stack:
             )
             self._api = Child(
                 "API",
-                [sys.executable, "-m", "uvicorn", "--factory", "api.app:create_app", "--fd", str(listener.fileno())],
+                [sys.executable, *_API_ARGUMENTS, "--fd", str(listener.fileno())],
                 environment,
                 logs / "api.log",
                 dies_with_us=signal.SIGTERM,

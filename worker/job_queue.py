@@ -23,8 +23,8 @@ __all__ = ["TimeLimitReached", "make_queue", "ring"]
 QUEUE_NAME = "animations"
 
 
-def make_queue(settings: Settings) -> Celery:
-    """The Celery application: used by the API to ring and by the worker to listen."""
+def make_queue(settings: Settings, *, socket_timeout_s: float = 30) -> Celery:
+    """The Celery application: used by the API to ring (with a short timeout) and by the worker to listen."""
     hard_limit_s = settings.job_time_limit_s + 30
     visibility_timeout_s = round(2 * hard_limit_s)
     app = Celery("animato", broker=_broker_url(settings.redis_url))
@@ -55,7 +55,7 @@ def make_queue(settings: Settings) -> Celery:
         broker_connection_max_retries=None,
         broker_transport_options={
             "visibility_timeout": visibility_timeout_s,
-            "socket_timeout": 30,
+            "socket_timeout": socket_timeout_s,
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
             "health_check_interval": 10,

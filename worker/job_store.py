@@ -66,13 +66,18 @@ def redis_errors_translated() -> Iterator[None]:
     """Turn Redis being down, slow, full or loading into `QueueUnavailable`."""
     try:
         yield
-    except (redis.ConnectionError, redis.TimeoutError, redis.exceptions.ReadOnlyError) as error:
+    except (
+        redis.ConnectionError,
+        redis.TimeoutError,
+        redis.exceptions.ReadOnlyError,
+        redis.exceptions.OutOfMemoryError,
+    ) as error:
         raise QueueUnavailable(
             "The queue does not answer.", hint="Try again in a moment; nothing was accepted."
         ) from error
     except redis.ResponseError as error:
         # An error inside a script carries the code somewhere in its message.
-        if any(code in str(error) for code in ("OOM ", "MISCONF ", "LOADING ")):
+        if any(code in str(error) for code in ("OOM ", "MISCONF ", "LOADING ", "NOREPLICAS ")):
             raise QueueUnavailable(
                 "The queue cannot store anything now.", hint="Try again in a moment; nothing was accepted."
             ) from error
@@ -118,7 +123,8 @@ class JobStore:
     @_translated
     def submit(self, job_id: str, job_input: JobInput, options: AnimationOptions, request_id: str | None) -> Job:
         """Store a new record in state `queued`. From here on the animation ends in a terminal state."""
-        self._run(
+        # The script answers with the record: a second read could fail and make an accepted job look refused.
+        flat: list[str] = self._run(
             "submit",
             [_JOB + job_id, _QUEUED, _INDEX],
             job_id,
@@ -127,9 +133,7 @@ class JobStore:
             job_input.driving.frames,
             request_id or "",
         )
-        job = self.get(job_id)
-        assert job is not None
-        return job
+        return _parse(dict(zip(flat[::2], flat[1::2], strict=True)))
 
     @_translated
     def get(self, job_id: str) -> Job | None:

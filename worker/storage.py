@@ -92,9 +92,10 @@ class ObjectStorage(Storage):
 
     @override
     def fetch(self, key: str, path: Path) -> None:
-        with _errors_translated(key), path.open("xb") as file:
-            for chunk in obstore.get(self._store, key).stream(min_chunk_size=_CHUNK_BYTES):
-                file.write(chunk)
+        chunks = self.read(key, 0, self.head(key).size_bytes)
+        # Opened outside the translation: a full local disk is not the storage's fault.
+        with path.open("xb") as file:
+            file.writelines(chunks)
 
     @override
     def read(self, key: str, start: int, stop: int) -> Iterator[bytes]:

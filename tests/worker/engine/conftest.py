@@ -1,0 +1,23 @@
+"""A network and a pair of inputs for the tests of the engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from model.inference.animator import Animator
+from tests.conftest import REPOSITORY
+from worker.engine.process import WorkerProcess
+from worker.settings import Settings
+
+
+@pytest.fixture(scope="session")
+def animator() -> Animator:
+    """The network that ships."""
+    return WorkerProcess(Settings(threads=2)).animator("avatars-128")
+
+
+@pytest.fixture(scope="session")
+def source() -> Path:
+    return REPOSITORY / "api" / "samples" / "source.png"

@@ -1,0 +1,190 @@
+"""The life of a job in this process: real Redis, real storage, real network; the message itself is called by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.inference.animator import Animator
+from worker import media, pictures
+from worker.engine import tasks
+from worker.engine.process import WorkerProcess
+from worker.errors import LeaseLost, StorageUnavailable
+from worker.job_store import JobStore
+from worker.jobs import AnimationOptions, Job, JobInput, JobState, new_id
+from worker.settings import UNLIMITED, Settings
+from worker.storage import Storage
+
+Submit = Callable[[], Job]
+
+
+@pytest.fixture
+def process(settings: Settings, animator: Animator, monkeypatch: pytest.MonkeyPatch) -> WorkerProcess:
+    """The task's process state, on the test's Redis and storage, with the network loaded already."""
+    quick = settings.model_copy(update={"heartbeat_s": 0.02, "retry_backoff_s": 0.0, "batch_frames": 4})
+    state = WorkerProcess(quick)
+    monkeypatch.setattr(state, "animator", lambda _name: animator)
+    monkeypatch.setattr(tasks, "settings", quick)
+    monkeypatch.setattr(tasks, "process", state)
+    return state
+
+
+@pytest.fixture
+def submit(job_store: JobStore, storage: Storage, source: Path, short_clip: Path) -> Submit:
+    def call() -> Job:
+        job_id = new_id()
+        job_input = JobInput(
+            source_key=f"animations/{job_id}/source",
+            source=pictures.probe_image(source, UNLIMITED),
+            driving_key=f"animations/{job_id}/driving",
+            driving=media.probe_video(short_clip, UNLIMITED),
+        )
+        storage.put_file(job_input.source_key, source, "image/png")
+        storage.put_file(job_input.driving_key, short_clip, "video/mp4")
+        return job_store.submit(job_id, job_input, AnimationOptions(model="avatars-128"), None)
+
+    return call
+
+
+def ended(job_store: JobStore, job: Job) -> Job:
+    found = job_store.get(job.id)
+    assert found is not None
+    return found
+
+
+def result_keys(storage: Storage, job: Job) -> list[str]:
+    return [key for key in storage.list_keys(f"animations/{job.id}") if "result" in key]
+
+
+def test_one_result_and_duplicates_die(
+    process: WorkerProcess, submit: Submit, job_store: JobStore, storage: Storage
+) -> None:
+    job = submit()
+    tasks.animate(job.id)
+    done = ended(job_store, job)
+    assert done.state is JobState.SUCCEEDED
+    assert done.result is not None
+    assert (done.result.frames, done.result.has_audio, done.frames_done) == (16, True, 16)
+    assert storage.head(done.result.key).size_bytes == done.result.size_bytes
+    tasks.animate(job.id)
+    assert ended(job_store, job) == done
+    assert result_keys(storage, job) == [done.result.key]
+    assert not list((process.settings.data_dir / "work").iterdir())
+
+
+def test_an_unknown_id_is_nobodys_job(process: WorkerProcess) -> None:
+    tasks.animate(new_id())
+    assert process.store.page(10) == []
+
+
+def test_a_lost_lease_throws_the_result_away(
+    process: WorkerProcess, submit: Submit, job_store: JobStore, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = submit()
+    monkeypatch.setattr(process.store, "commit", lambda *_: False)
+    tasks.animate(job.id)
+    assert ended(job_store, job).state is JobState.PROCESSING, "the other owner's business"
+    assert result_keys(storage, job) == []
+
+
+def test_cancel_while_it_runs(
+    process: WorkerProcess, submit: Submit, job_store: JobStore, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = submit()
+    animate_video = tasks.animate_video
+
+    def canceled_meanwhile(*args: object, on_progress: Callable[[int], None], **more: object) -> object:
+        job_store.cancel(job.id)
+        while True:  # the heartbeat's answer ends it
+            on_progress(1)
+
+    monkeypatch.setattr(tasks, "animate_video", canceled_meanwhile)
+    tasks.animate(job.id)
+    assert ended(job_store, job).state is JobState.CANCELED
+    assert result_keys(storage, job) == []
+    monkeypatch.setattr(tasks, "animate_video", animate_video)
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "code"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), JobState.QUEUED, "out_of_memory"),
+        (StorageUnavailable("away"), JobState.QUEUED, "storage_unavailable"),
+        (RuntimeError("surprise"), JobState.QUEUED, "internal_error"),
+        (tasks.TimeLimitReached(), JobState.FAILED, "deadline_exceeded"),
+        (tasks.AnimationError("bad", code="media_rejected"), JobState.FAILED, "media_rejected"),
+    ],
+)
+def test_failures(
+    error: Exception,
+    state: JobState,
+    code: str,
+    process: WorkerProcess,
+    submit: Submit,
+    job_store: JobStore,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job = submit()
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(tasks, "animate_video", fail)
+    tasks.animate(job.id)
+    assert ended(job_store, job).state is state
+    while ended(job_store, job).state is JobState.QUEUED:
+        tasks.animate(job.id)
+    failed = ended(job_store, job)
+    assert failed.error is not None
+    assert (failed.state, failed.error.code) == (JobState.FAILED, code)
+    assert failed.attempt == (3 if state is JobState.QUEUED else 1)
+    assert "surprise" not in failed.error.detail, "an unexpected message may tell what is nobody's business"
+
+
+def test_a_device_fault_ends_the_child_after_the_job_is_queued_again(
+    process: WorkerProcess, submit: Submit, job_store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = submit()
+
+    class ChildEndedError(BaseException):
+        pass
+
+    def fault(*_: object, **__: object) -> None:
+        raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+
+    def end(code: int) -> None:
+        assert code == 70
+        assert ended(job_store, job).state is JobState.QUEUED
+        raise ChildEndedError
+
+    monkeypatch.setattr(tasks, "animate_video", fault)
+    monkeypatch.setattr(tasks.os, "_exit", end)
+    with pytest.raises(ChildEndedError):
+        tasks.animate(job.id)
+
+
+def test_a_missing_input_is_final(
+    process: WorkerProcess, submit: Submit, job_store: JobStore, storage: Storage
+) -> None:
+    job = submit()
+    storage.delete(job.input.driving_key)
+    tasks.animate(job.id)
+    failed = ended(job_store, job)
+    assert failed.error is not None
+    assert (failed.state, failed.error.code) == (JobState.FAILED, "input_missing")
+
+
+def test_leaving_because_the_lease_is_lost_changes_nothing(
+    process: WorkerProcess, submit: Submit, job_store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = submit()
+
+    def lost(*_: object, **__: object) -> None:
+        raise LeaseLost
+
+    monkeypatch.setattr(tasks, "animate_video", lost)
+    tasks.animate(job.id)
+    assert ended(job_store, job).state is JobState.PROCESSING

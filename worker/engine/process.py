@@ -1,0 +1,101 @@
+"""What a worker process holds: its clients, and the networks it has loaded, each once.
+
+Nothing here runs in the parent of the pool: torch is imported at the first animation of a child, because a forked
+child cannot use a CUDA context of its parent, and because Celery kills a child that is slow to start.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from worker import catalog, logs
+from worker.errors import InferenceFailed, ModelUnavailable
+from worker.job_store import JobStore
+from worker.settings import Settings
+from worker.storage import Storage, open_storage
+
+if TYPE_CHECKING:
+    from model.inference.animator import Animator
+
+_LOADED_AT_ONCE = 2
+"""Networks kept on the device; the one used longest ago makes room for a third."""
+
+log = logs.get_logger(__name__)
+
+
+class WorkerProcess:
+    """The state of one process; everything is opened or loaded when it is first asked for."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._animators: OrderedDict[str, Animator] = OrderedDict()
+
+    @cached_property
+    def store(self) -> JobStore:
+        """The job records. (Opened after the fork: a connection cannot be shared by two processes.)"""
+        return JobStore.connect(self.settings)
+
+    @cached_property
+    def storage(self) -> Storage:
+        """The object storage."""
+        return open_storage(self.settings)
+
+    def animator(self, model_name: str) -> Animator:
+        """The network `model_name`, loaded onto the device at the first call.
+
+        Raises ModelUnavailable when the bundle is missing or damaged, or the device or precision cannot be had.
+        """
+        if model_name not in self._animators:
+            while len(self._animators) >= _LOADED_AT_ONCE:
+                self._animators.popitem(last=False)
+            self._animators[model_name] = self._load(model_name)
+        self._animators.move_to_end(model_name)
+        return self._animators[model_name]
+
+    def _load(self, model_name: str) -> Animator:
+        import torch
+
+        from model.bundle import load_bundle
+        from model.errors import ModelError
+        from model.inference.animator import Animator
+
+        settings = self.settings
+        started_s = time.monotonic()
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        folder = catalog.find_model(model_name, settings.model_dirs).folder
+        try:
+            animator = Animator(load_bundle(folder), device=settings.device, precision=settings.precision)
+        except ModelError as error:
+            raise ModelUnavailable(error.detail, code=error.code, hint=error.hint) from error
+        log.info(
+            "model_loaded",
+            model=model_name,
+            device=str(animator.device),
+            precision=settings.precision,
+            load_s=round(time.monotonic() - started_s, 3),
+        )
+        return animator
+
+
+def as_inference_failure(error: Exception) -> InferenceFailed | None:
+    """What the model or torch raised, as an error of ours; None when it comes from neither.
+
+    `device_error` means that the CUDA context of this process is broken for good.
+    """
+    import torch
+
+    from model.errors import ModelError
+
+    if isinstance(error, ModelError):
+        return InferenceFailed(error.detail, code=error.code, hint=error.hint, retryable=False)
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return InferenceFailed(
+            "The worker ran out of memory.", code="out_of_memory", hint="The operator can lower ANIMATO_BATCH_FRAMES."
+        )
+    if isinstance(error, torch.AcceleratorError) or "CUDA error" in str(error):
+        return InferenceFailed("The worker's device failed.", code="device_error")
+    return None
