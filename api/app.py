@@ -1,0 +1,85 @@
+"""The application: `uvicorn --factory api.app:create_app`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+from functools import partial
+
+import anyio.to_thread
+from fastapi import FastAPI
+
+from api import errors, openapi
+from api.dependencies import Services
+from api.housekeeper import Housekeeper
+from api.middleware import RequestBorder
+from api.routes import animations, health, models, results
+from api.settings import ApiSettings
+from api.upload_folder import open_upload_folder
+from api.uploads import UploadDesk
+from worker import logs
+from worker.job_queue import make_queue, ring
+from worker.job_store import JobStore
+from worker.settings import Settings
+from worker.storage import open_storage
+
+_DESCRIPTION = """Animate a picture like a video: send both, poll, download.
+
+Errors are `application/problem+json` with a stable `code` (docs/api.md has the table)."""
+
+
+def create_app(settings: Settings | None = None, api_settings: ApiSettings | None = None) -> FastAPI:
+    """The application on these settings, by default those of the environment. Connects when it is started."""
+    settings = settings or Settings()
+    api_settings = api_settings or ApiSettings()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        logs.configure(settings.log_level)
+        with ExitStack() as stack:
+            app.state.services = services = await anyio.to_thread.run_sync(
+                lambda: _open_services(stack, settings, api_settings)
+            )
+            housekeeper = Housekeeper(services.job_store, services.ring, api_settings)
+            housekeeper.start()
+            try:
+                yield
+            finally:
+                await anyio.to_thread.run_sync(housekeeper.stop)
+
+    app = FastAPI(
+        title="Animato",
+        version="0.1.0",
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        # The pages that show the document load scripts from other hosts.
+        docs_url=None,
+        redoc_url=None,
+        openapi_tags=[
+            {"name": "animations", "description": "From the upload to the result."},
+            {"name": "service", "description": "What this service has and how it is."},
+        ],
+    )
+    for routes in (animations, results, models, health):
+        app.include_router(routes.router)
+    errors.install_handlers(app, api_settings.retry_after_s)
+    openapi.complete(app)
+    app.add_middleware(RequestBorder, body_max_bytes=api_settings.body_max_bytes)
+    return app
+
+
+def _open_services(stack: ExitStack, settings: Settings, api_settings: ApiSettings) -> Services:
+    job_store = JobStore.connect(settings)
+    stack.callback(job_store.close)
+    queue = make_queue(settings, socket_timeout_s=settings.redis_timeout_s)
+    stack.callback(queue.close)
+    upload_dir = api_settings.upload_dir or settings.data_dir / "uploads"
+    folder = stack.enter_context(open_upload_folder(upload_dir))
+    return Services(
+        settings=settings,
+        api_settings=api_settings,
+        job_store=job_store,
+        storage=open_storage(settings),
+        ring=partial(ring, queue),
+        uploads=UploadDesk(folder=folder, settings=api_settings, media_limits=settings.limits),
+    )

@@ -1,0 +1,64 @@
+"""What handlers are given. (Who the caller is will be one more of these.)"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, ParamSpec, TypeVar
+
+import anyio.to_thread
+from fastapi import Depends, Path, Request
+
+from api.errors import NotFound
+from api.settings import ApiSettings
+from api.uploads import UploadDesk
+from worker.job_store import JobStore
+from worker.jobs import Job, is_id
+from worker.settings import Settings
+from worker.storage import Storage
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Services:
+    """The clients and settings of this process; they live as long as the application."""
+
+    settings: Settings
+    api_settings: ApiSettings
+    job_store: JobStore
+    storage: Storage
+    ring: Callable[[str], None]
+    """Tells the workers that an animation waits."""
+    uploads: UploadDesk
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+async def in_thread(call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Run a call that waits for Redis, the storage or the disk, without stopping the other requests."""
+    return await anyio.to_thread.run_sync(partial(call, *args, **kwargs))
+
+
+def _services(request: Request) -> Services:
+    return request.app.state.services
+
+
+ServicesDep = Annotated[Services, Depends(_services)]
+
+
+async def _job(
+    animation_id: Annotated[
+        str, Path(description="The `id` of the animation.", examples=["anm_01kar5x8m2q7v9w3e6z0h4t1yc"])
+    ],
+    services: ServicesDep,
+) -> Job:
+    # What does not look like an id reaches neither Redis nor the storage.
+    job = await in_thread(services.job_store.get, animation_id) if is_id(animation_id) else None
+    if job is None:
+        raise NotFound("There is no animation with this id.", hint="GET /animations lists those that exist.")
+    return job
+
+
+JobDep = Annotated[Job, Depends(_job)]

@@ -1,0 +1,115 @@
+"""The parts of the OpenAPI document that the framework cannot derive: the upload form and the problems of a route."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from fastapi import FastAPI
+
+from api.errors import MEDIA_TYPE
+from api.form_reader import DRIVING_VIDEO, SOURCE_IMAGE
+from api.problem_catalog import title_of, type_of
+from api.schemas import Problem
+from worker.jobs import AnimationOptions
+
+_PROBLEM_REF = {"$ref": "#/components/schemas/Problem"}
+_HEADERS = {"X-Request-ID": {"description": "Also in the log of the service.", "schema": {"type": "string"}}}
+
+
+def problems(*kinds: tuple[int, str]) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route: each status with an example of every code it can have."""
+    by_status: defaultdict[int, list[str]] = defaultdict(list)
+    for status, code in (*kinds, (500, "internal_error")):
+        by_status[status].append(code)
+    return {
+        status: {
+            "description": "; ".join(title_of(code) for code in codes),
+            "headers": _HEADERS,
+            "content": {
+                MEDIA_TYPE: {
+                    "schema": _PROBLEM_REF,
+                    "examples": {code: {"value": _example(status, code)} for code in codes},
+                }
+            },
+        }
+        for status, codes in sorted(by_status.items())
+    }
+
+
+def upload_form() -> dict[str, Any]:
+    """The request body of `POST /animations`: both files and every option."""
+    options = AnimationOptions.model_json_schema()["properties"]
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {
+                    "schema": {
+                        "type": "object",
+                        "additionalProperties": False,
+                        "required": [SOURCE_IMAGE, DRIVING_VIDEO],
+                        "properties": {
+                            SOURCE_IMAGE: {
+                                "type": "string",
+                                "format": "binary",
+                                "description": "The picture that shall move. Its bytes decide, not its name.",
+                            },
+                            DRIVING_VIDEO: {
+                                "type": "string",
+                                "format": "binary",
+                                "description": "The video (or moving GIF) that it shall move like.",
+                            },
+                            **{name: _form_field(schema) for name, schema in options.items()},
+                        },
+                    },
+                    "encoding": {
+                        SOURCE_IMAGE: {"contentType": "image/png, image/jpeg, image/webp, image/gif"},
+                        DRIVING_VIDEO: {"contentType": "video/mp4, video/quicktime, video/webm, image/gif"},
+                    },
+                }
+            },
+        }
+    }
+
+
+def complete(app: FastAPI) -> None:
+    """Let `app.openapi()` have the schema of problems in place of the framework's own error shape."""
+    derive = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if not app.openapi_schema:
+            document = derive()
+            schemas = document.setdefault("components", {}).setdefault("schemas", {})
+            for unused in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(unused, None)
+            for operation in (operation for path in document["paths"].values() for operation in path.values()):
+                if "application/json" in operation["responses"].get("422", {}).get("content", ()):
+                    del operation["responses"]["422"]  # the framework's own, where no problem of ours has this status
+            problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas.update(problem.pop("$defs", {}))
+            schemas["Problem"] = problem
+        return app.openapi_schema or {}
+
+    app.openapi = openapi
+
+
+def _form_field(schema: dict[str, Any]) -> dict[str, Any]:
+    """An option as a form has it: `null` cannot be sent, leaving the field out says the same."""
+    choices = [choice for choice in schema.get("anyOf", ()) if choice != {"type": "null"}]
+    if not choices:
+        return schema
+    rest = {name: value for name, value in schema.items() if name not in ("anyOf", "default")}
+    return {**rest, **choices[0]}
+
+
+def _example(status: int, code: str) -> dict[str, Any]:
+    return {
+        "type": type_of(code),
+        "title": title_of(code),
+        "status": status,
+        "detail": f"{title_of(code)}.",
+        "code": code,
+        "request_id": "req_5f2b8c0d9e1a47336b20c1de",
+        "instance": "/animations",
+    }

@@ -1,0 +1,199 @@
+"""Submit, read, list and cancel animations."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
+
+from api.cursors import read_cursor, write_cursor
+from api.dependencies import JobDep, Services, ServicesDep, in_thread
+from api.entity_tags import matches
+from api.errors import Conflict, NotFound
+from api.openapi import problems, upload_form
+from api.schemas import Animation, AnimationList
+from api.submission import OPTION_FIELDS, accept, read_options, ring_doorbell
+from worker.jobs import Job, JobState
+
+router = APIRouter(prefix="/animations", tags=["animations"])
+
+_SCAN_MAX_RECORDS = 500
+"""Records that one request with a `status` looks at; after that it answers with what it has and a cursor."""
+
+_QUEUE_AWAY = (503, "queue_unavailable")
+_UNKNOWN = (404, "animation_not_found")
+_RETRY_AFTER = {
+    "Retry-After": {"description": "Seconds until the next look is worth it.", "schema": {"type": "integer"}}
+}
+
+
+@router.post(
+    "",
+    status_code=202,
+    response_model=Animation,
+    operation_id="create_animation",
+    summary="Animate a picture like a video",
+    response_description="Accepted: the animation will end in a final state. Poll `Location`.",
+    openapi_extra=upload_form(),
+    responses={
+        **problems(
+            (400, "malformed_multipart"),
+            (400, "missing_part"),
+            (400, "unknown_part"),
+            (400, "duplicate_part"),
+            (400, "too_many_parts"),
+            (408, "upload_too_slow"),
+            (413, "body_too_large"),
+            (413, "part_too_large"),
+            (413, "field_too_large"),
+            (415, "not_multipart"),
+            (415, "unsupported_media_type"),
+            (422, "invalid_options"),
+            (422, "unknown_model"),
+            (422, "model_unavailable"),
+            (422, "media_rejected"),
+            (422, "media_too_small"),
+            (422, "media_too_large"),
+            (422, "media_too_long"),
+            (422, "frame_rate_too_high"),
+            (422, "no_video_stream"),
+            (422, "not_an_animation"),
+            (422, "media_timeout"),
+            _QUEUE_AWAY,
+            (503, "storage_unavailable"),
+            (503, "disk_full"),
+            (503, "too_many_uploads"),
+        ),
+        202: {
+            "headers": {
+                "Location": {"description": "Path of the animation.", "schema": {"type": "string"}},
+                **_RETRY_AFTER,
+            }
+        },
+    },
+)
+async def create_animation(
+    request: Request, response: Response, services: ServicesDep, after_answer: BackgroundTasks
+) -> Animation:
+    """Send a picture and a video as a form. Both are looked at before the answer: what is accepted can be animated."""
+    # Asked before the upload: nobody wants to send 100 MB to learn that the queue is away.
+    await in_thread(services.job_store.ping)
+    async with services.uploads.receive(request, OPTION_FIELDS) as form:
+        options = await in_thread(read_options, form.fields, services)
+        facts = await services.uploads.probe(form)
+        job = await accept(services, form, facts, options, request.state.request_id)
+    # The doorbell comes after the answer: whether it is heard is no part of the promise.
+    after_answer.add_task(ring_doorbell, services, job.id)
+    response.headers["Location"] = f"{_root_path(request)}/animations/{job.id}"
+    return await _resource(job, request, response, services)
+
+
+@router.get(
+    "",
+    response_model=AnimationList,
+    operation_id="list_animations",
+    summary="List animations, newest first",
+    responses=problems((400, "invalid_cursor"), (422, "invalid_request"), _QUEUE_AWAY),
+)
+async def list_animations(
+    request: Request,
+    response: Response,
+    services: ServicesDep,
+    limit: Annotated[int | None, Query(ge=1, description="How many at most.", examples=[20])] = None,
+    cursor: Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before.")] = None,
+    status: Annotated[
+        JobState | None,
+        Query(description="Only these. A page can then have fewer than `limit` and still have a `next_cursor`."),
+    ] = None,
+) -> AnimationList:
+    """A page of animations. Follow `next_cursor` until it is null."""
+    api_settings = services.api_settings
+    wanted = min(limit or api_settings.page_default, api_settings.page_max)
+    before = read_cursor(cursor) if cursor else None
+    jobs, more_before = await in_thread(_page, services, wanted, before, status)
+    response.headers["Cache-Control"] = "no-store"
+    return AnimationList(
+        data=[Animation.of(job, queue_position=None, root_path=_root_path(request)) for job in jobs],
+        next_cursor=write_cursor(more_before) if more_before else None,
+    )
+
+
+@router.get(
+    "/{animation_id}",
+    response_model=Animation,
+    operation_id="get_animation",
+    summary="Read an animation",
+    responses={
+        **problems(_UNKNOWN, _QUEUE_AWAY),
+        200: {"headers": {"ETag": {"description": "For If-None-Match.", "schema": {"type": "string"}}, **_RETRY_AFTER}},
+        304: {"description": "Nothing has changed since the ETag in If-None-Match."},
+    },
+)
+async def get_animation(request: Request, response: Response, job: JobDep, services: ServicesDep) -> Animation:
+    """Status, progress, and at the end the result or the error. Poll it as often as `Retry-After` says."""
+    animation = await _resource(job, request, response, services)
+    if matches(request.headers.get("if-none-match"), response.headers["ETag"]):
+        # An answer that is not a resource: FastAPI passes it on as it is.
+        return Response(status_code=304, headers=dict(response.headers))  # pyright: ignore[reportReturnType]
+    return animation
+
+
+@router.post(
+    "/{animation_id}/cancel",
+    status_code=202,
+    response_model=Animation,
+    operation_id="cancel_animation",
+    summary="Cancel an animation",
+    response_description="It is canceled, or will be as soon as its worker has stopped (`cancel_requested`).",
+    responses={
+        **problems(_UNKNOWN, (409, "already_terminal"), _QUEUE_AWAY),
+        200: {"description": "It was canceled already.", "model": Animation},
+    },
+)
+async def cancel_animation(request: Request, response: Response, job: JobDep, services: ServicesDep) -> Animation:
+    """A queued animation ends at once, a running one as soon as its worker has stopped."""
+    if job.state is JobState.CANCELED:
+        response.status_code = 200
+        return await _resource(job, request, response, services)
+    after = await in_thread(services.job_store.cancel, job.id)
+    if after is None:
+        raise NotFound("There is no animation with this id.")
+    if after.state in (JobState.SUCCEEDED, JobState.FAILED):
+        raise Conflict(f"The animation has already ended as '{after.state}'.", code="already_terminal")
+    return await _resource(after, request, response, services)
+
+
+async def _resource(job: Job, request: Request, response: Response, services: Services) -> Animation:
+    """The public resource, and the headers that go with it."""
+    position = None
+    if job.state is JobState.QUEUED:
+        position = await in_thread(services.job_store.queue_position, job.id)
+    # The place in the queue changes without the record.
+    response.headers["ETag"] = f'"{job.version}"' if position is None else f'"{job.version}-{position}"'
+    response.headers["Cache-Control"] = "no-store"
+    if not job.state.is_terminal:
+        response.headers["Retry-After"] = str(services.api_settings.poll_after_s)
+    return Animation.of(job, queue_position=position, root_path=_root_path(request))
+
+
+def _page(services: Services, wanted: int, before: str | None, status: JobState | None) -> tuple[list[Job], str | None]:
+    """Up to `wanted` records older than `before`, and the id after which the next page begins."""
+    found: list[Job] = []
+    scanned = 0
+    while scanned < _SCAN_MAX_RECORDS:
+        jobs = services.job_store.page(services.api_settings.page_max, before=before)
+        for job in jobs:
+            if len(found) == wanted:
+                return found, before
+            before = job.id
+            if status in (None, job.state):
+                found.append(job)
+        scanned += len(jobs)
+        if len(jobs) < services.api_settings.page_max:
+            return found, None
+    return found, before
+
+
+def _root_path(request: Request) -> str:
+    """The path in front of ours, when a proxy has one."""
+    return request.scope.get("root_path", "")

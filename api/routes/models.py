@@ -1,0 +1,39 @@
+"""The models, and what requests may be."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from api.dependencies import ServicesDep, in_thread
+from api.openapi import problems
+from api.schemas import Limits, Model, ModelList, RequestLimits
+from worker.catalog import list_models
+
+router = APIRouter(tags=["service"])
+
+
+@router.get(
+    "/models",
+    response_model=ModelList,
+    operation_id="list_models",
+    summary="List the models",
+    responses=problems(),
+)
+async def get_models(services: ServicesDep) -> ModelList:
+    """The models that the option `model` can name."""
+    settings = services.settings
+    models = await in_thread(list_models, settings.model_dirs)
+    return ModelList(data=[Model.of(facts, settings.model) for facts in models])
+
+
+@router.get(
+    "/limits",
+    response_model=Limits,
+    operation_id="get_limits",
+    summary="Read the limits",
+    responses=problems(),
+)
+async def get_limits(services: ServicesDep) -> Limits:
+    """What a request and its two files may be."""
+    numbers = services.api_settings.model_dump(include=set(RequestLimits.model_fields))
+    return Limits(request=RequestLimits(**numbers), media=services.settings.limits)

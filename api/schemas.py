@@ -1,0 +1,268 @@
+"""The public JSON. Never the stored record itself: storage keys, fences and owners stay inside."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
+
+from api.problem_catalog import title_of, type_of
+from worker.catalog import ModelFacts
+from worker.jobs import AnimationOptions, ImageFacts, Job, JobError, JobResult, JobState, VideoFacts, as_utc
+from worker.settings import MediaLimits
+
+
+class PublicModel(BaseModel):
+    """What all public JSON has in common: no unknown fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FieldProblem(PublicModel):
+    """What is wrong with one field."""
+
+    field: str = Field(examples=["motion"])
+    detail: str = Field(examples=["Input should be 'relative' or 'absolute'"])
+
+
+class Problem(PublicModel):
+    """An error, as RFC 9457 describes it. Compare `code`; show `detail` and `hint`."""
+
+    type: str = Field(description="A stable name of the kind of problem.", examples=[type_of("animation_not_found")])
+    title: str = Field(examples=[title_of("animation_not_found")])
+    status: int = Field(examples=[404])
+    detail: str = Field(description="What is wrong with this request.", examples=["There is no animation 'anm_0'."])
+    code: str = Field(description="Stable; the table is in docs/api.md.", examples=["animation_not_found"])
+    hint: str | None = Field(default=None, description="What to do about it.")
+    field: str | None = Field(default=None, description="The part or parameter that is meant.")
+    errors: list[FieldProblem] | None = Field(default=None, description="When several fields are wrong.")
+    request_id: str | None = Field(default=None, description="Also in the header `X-Request-ID` and in our log.")
+    instance: str | None = Field(default=None, description="The path of the request.")
+
+
+class Progress(PublicModel):
+    """How far the animation is."""
+
+    percent: int = Field(ge=0, le=100, description="100 only when the result can be downloaded.")
+    frames_done: int
+    frames_total: int
+
+
+class AnimationInput(PublicModel):
+    """What was found in the two files."""
+
+    source_image: ImageFacts
+    driving_video: VideoFacts
+
+
+class AnimationResult(PublicModel):
+    """The video at `links.result`."""
+
+    media_type: str
+    size_bytes: int
+    sha256: str
+    width: int
+    height: int
+    fps: str = Field(description="Exact, as a fraction.", examples=["30000/1001"])
+    frames: int
+    duration_s: float
+    has_audio: bool
+    model: str
+    warnings: tuple[str, ...] = Field(description="What was done differently from what was asked, in sentences.")
+
+
+class AnimationError(PublicModel):
+    """Why the animation failed while it ran: a problem without a status."""
+
+    type: str
+    title: str
+    detail: str
+    code: str
+    hint: str | None = None
+    retryable: bool = Field(description="Whether the same files and options may succeed another time.")
+
+
+class AnimationLinks(PublicModel):
+    """Paths; those that cannot be used in this state are null."""
+
+    self: str
+    result: str | None
+    cancel: str | None
+
+
+class Animation(PublicModel):
+    """One animation, from the upload to the result."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, json_schema_extra=lambda schema: schema.update(examples=[ANIMATION_EXAMPLE])
+    )
+
+    id: str
+    object: Literal["animation"] = "animation"
+    status: JobState = Field(description="`succeeded`, `failed` and `canceled` are final.")
+    progress: Progress
+    queue_position: int | None = Field(description="How many queued animations are before this one; else null.")
+    attempt: int = Field(description="How often a worker has begun it.")
+    cancel_requested: bool
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    input: AnimationInput
+    options: AnimationOptions
+    result: AnimationResult | None
+    error: AnimationError | None
+    links: AnimationLinks
+
+    @classmethod
+    def of(cls, job: Job, *, queue_position: int | None, root_path: str = "") -> Animation:
+        """The public side of a record."""
+        path = f"{root_path}/animations/{job.id}"
+        done = job.state is JobState.SUCCEEDED
+        return cls(
+            id=job.id,
+            status=job.state,
+            progress=Progress(percent=job.percent, frames_done=job.frames_done, frames_total=job.frames_total),
+            queue_position=queue_position if job.state is JobState.QUEUED else None,
+            attempt=job.attempt,
+            cancel_requested=job.cancel_requested,
+            created_at=as_utc(job.created_at),
+            started_at=None if job.started_at is None else as_utc(job.started_at),
+            finished_at=None if job.finished_at is None else as_utc(job.finished_at),
+            input=AnimationInput(source_image=job.input.source, driving_video=job.input.driving),
+            options=job.options,
+            result=_public_result(job.result) if job.result and done else None,
+            error=_public_error(job.error) if job.error and job.state is JobState.FAILED else None,
+            links=AnimationLinks(
+                self=path,
+                result=f"{path}/result" if done else None,
+                cancel=None if job.state.is_terminal or job.cancel_requested else f"{path}/cancel",
+            ),
+        )
+
+
+class AnimationList(PublicModel):
+    """A page of animations, newest first."""
+
+    object: Literal["list"] = "list"
+    data: list[Animation]
+    next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null on the last one.")
+
+
+class Model(PublicModel):
+    """A model that animations can use."""
+
+    name: str = Field(examples=["avatars-128"])
+    object: Literal["model"] = "model"
+    description: str
+    frame_size: int = Field(description="Width and height of the result in pixels.", examples=[128])
+    num_keypoints: int
+    has_jacobians: bool
+    num_parameters: int
+    licence: str = Field(description="Of the weights.")
+    created: str
+    is_default: bool
+
+    @classmethod
+    def of(cls, facts: ModelFacts, default: str) -> Model:
+        """The public side of a bundle: without its folder."""
+        return cls(**facts.model_dump(exclude={"folder"}), is_default=facts.name == default)
+
+
+class ModelList(PublicModel):
+    """The models, by name."""
+
+    object: Literal["list"] = "list"
+    data: list[Model]
+
+
+class RequestLimits(PublicModel):
+    """What a request may be."""
+
+    body_max_bytes: int
+    max_parts: int
+    field_max_bytes: int
+    upload_total_timeout_s: float
+    upload_min_bytes_per_s: int
+    upload_grace_s: float
+
+
+class Limits(PublicModel):
+    """All limits: those of requests and those of the two files."""
+
+    request: RequestLimits
+    media: MediaLimits
+
+
+class Health(PublicModel):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(PublicModel):
+    """All parts the service needs answer."""
+
+    status: Literal["ready"] = "ready"
+    checks: dict[str, Literal["ok"]] = Field(examples=[{"queue": "ok", "storage": "ok"}])
+
+
+def _public_result(result: JobResult) -> AnimationResult:
+    return AnimationResult(**result.model_dump(exclude={"key"}))
+
+
+def _public_error(error: JobError) -> AnimationError:
+    return AnimationError(type=type_of(error.code), title=title_of(error.code), **error.model_dump())
+
+
+ANIMATION_EXAMPLE: JsonDict = {
+    "id": "anm_01kar5x8m2q7v9w3e6z0h4t1yc",
+    "object": "animation",
+    "status": "processing",
+    "progress": {"percent": 42, "frames_done": 63, "frames_total": 150},
+    "queue_position": None,
+    "attempt": 1,
+    "cancel_requested": False,
+    "created_at": "2026-11-23T01:09:01.123000Z",
+    "started_at": "2026-11-23T01:09:02.004000Z",
+    "finished_at": None,
+    "input": {
+        "source_image": {
+            "media_type": "image/png",
+            "width": 512,
+            "height": 512,
+            "size_bytes": 204_812,
+            "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        },
+        "driving_video": {
+            "media_type": "video/mp4",
+            "codec": "h264",
+            "width": 640,
+            "height": 360,
+            "fps": "25/1",
+            "frames": 150,
+            "duration_s": 6.0,
+            "rotation_deg": 0,
+            "variable_frame_rate": False,
+            "has_audio": True,
+            "has_alpha": False,
+            "size_bytes": 456_112,
+            "sha256": "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752",
+        },
+    },
+    "options": {
+        "model": "avatars-128",
+        "motion": "relative",
+        "relative_jacobian": True,
+        "adapt_scale": False,
+        "audio": True,
+    },
+    "result": None,
+    "error": None,
+    "links": {
+        "self": "/animations/anm_01kar5x8m2q7v9w3e6z0h4t1yc",
+        "result": None,
+        "cancel": "/animations/anm_01kar5x8m2q7v9w3e6z0h4t1yc/cancel",
+    },
+}

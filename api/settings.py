@@ -1,0 +1,50 @@
+"""What only the API needs to know, from environment variables `ANIMATO_*`. (Host and port are uvicorn's own.)"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+class ApiSettings(BaseSettings):
+    """Limits of requests, times of the housekeeper. `worker.settings.Settings` has what the worker shares."""
+
+    model_config = SettingsConfigDict(env_prefix="ANIMATO_", extra="ignore", frozen=True)
+
+    body_max_bytes: int = Field(default=120 * MIB, ge=1)
+    """Of a whole request; each file has its own limit below this (`MediaLimits`)."""
+    max_parts: int = Field(default=16, ge=2)
+    """Files and fields of one form."""
+    field_max_bytes: int = Field(default=16 * KIB, ge=1)
+    """Of one text field of the form."""
+
+    upload_dir: Path | None = None
+    """Where uploads lie until they are stored; unset: `<data_dir>/uploads`."""
+    uploads_at_once: int = Field(default=16, ge=1)
+    upload_total_timeout_s: float = Field(default=120.0, gt=0)
+    upload_min_bytes_per_s: int = Field(default=16 * KIB, ge=1)
+    upload_grace_s: float = Field(default=10.0, ge=0)
+    """The minimum speed counts only after this time."""
+    disk_reserve_bytes: int = Field(default=1024 * MIB, ge=0)
+    """Uploads are refused when the disk of `upload_dir` would have less free space than this."""
+    probes_at_once: int = Field(default=2, ge=1)
+    """Each is an ffmpeg process; the rest waits."""
+
+    poll_after_s: int = Field(default=2, ge=1)
+    """What `Retry-After` tells a client whose animation is not finished."""
+    retry_after_s: int = Field(default=5, ge=1)
+    """What `Retry-After` tells a client when a part of the service is away."""
+    page_default: int = Field(default=20, ge=1)
+    page_max: int = Field(default=100, ge=1)
+
+    housekeeping_interval_s: float = Field(default=5.0, gt=0)
+    first_ring_wait_s: float = Field(default=15.0, gt=0)
+    """How long a queued animation waits before its doorbell is rung a second time; doubles with each ring."""
+
+    ready_queue_timeout_s: float = Field(default=1.0, gt=0)
+    ready_storage_timeout_s: float = Field(default=2.0, gt=0)

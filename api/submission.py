@@ -1,0 +1,89 @@
+"""From a received form to a record in the queue."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+from api.dependencies import Services, in_thread
+from api.errors import InvalidForm
+from api.schemas import FieldProblem
+from api.uploads import ReceivedForm
+from worker import logs
+from worker.catalog import find_model
+from worker.errors import AnimationError, InvalidOptions, ModelUnavailable
+from worker.jobs import AnimationOptions, ImageFacts, Job, JobInput, VideoFacts, new_id
+
+log = logs.get_logger(__name__)
+
+OPTION_FIELDS = tuple(AnimationOptions.model_fields)
+
+
+def read_options(fields: dict[str, str], services: Services) -> AnimationOptions:
+    """The options of a form, with the model resolved. Raises InvalidForm with every field that is wrong."""
+    empty = [
+        FieldProblem(field=name, detail="is empty: leave the field out for its default")
+        for name, text in fields.items()
+        if not text.strip()
+    ]
+    if empty:
+        raise _invalid(empty)
+    try:
+        options = AnimationOptions.model_validate(fields)
+    except ValidationError as error:
+        raise _invalid(
+            [FieldProblem(field=str(item["loc"][0]), detail=item["msg"]) for item in error.errors()]
+        ) from error
+    settings = services.settings
+    try:
+        facts = find_model(options.model or settings.model, settings.model_dirs)
+    except (InvalidOptions, ModelUnavailable) as error:
+        raise InvalidForm(error.detail, code=error.code, hint=error.hint, field="model") from error
+    return options.model_copy(update={"model": facts.name})
+
+
+async def accept(
+    services: Services,
+    form: ReceivedForm,
+    facts: tuple[ImageFacts, VideoFacts],
+    options: AnimationOptions,
+    request_id: str | None,
+) -> Job:
+    """Store both files, then the record; on return the animation is accepted. After a failure nothing is left."""
+    job_id = new_id()
+    source, driving = facts
+    job_input = JobInput(
+        source_key=f"animations/{job_id}/source",
+        source=source,
+        driving_key=f"animations/{job_id}/driving",
+        driving=driving,
+    )
+    try:
+        await in_thread(
+            services.storage.put_file, job_input.source_key, form.source_image.path, form.source_image.media_type
+        )
+        await in_thread(
+            services.storage.put_file, job_input.driving_key, form.driving_video.path, form.driving_video.media_type
+        )
+        job = await in_thread(services.job_store.submit, job_id, job_input, options, request_id)
+    except Exception:
+        for key in (job_input.source_key, job_input.driving_key):
+            try:
+                await in_thread(services.storage.delete, key)
+            except AnimationError:
+                log.warning("orphan_left", key=key)
+        raise
+    log.info("animation_accepted", animation_id=job_id, model=options.model, frames=driving.frames)
+    return job
+
+
+def ring_doorbell(services: Services, job_id: str) -> None:
+    """Tell the workers. A failure is no error of the request: the record is there, and the housekeeper rings again."""
+    try:
+        services.ring(job_id)
+    except Exception as error:
+        log.warning("doorbell_not_heard", animation_id=job_id, cause=repr(error))
+
+
+def _invalid(errors: list[FieldProblem]) -> InvalidForm:
+    detail = "; ".join(f"{error.field}: {error.detail}" for error in errors)
+    return InvalidForm(detail, field=errors[0].field, errors=errors, hint="docs/api.md lists the options.")
