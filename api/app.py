@@ -71,7 +71,7 @@ def create_app(settings: Settings | None = None, api_settings: ApiSettings | Non
 def _open_services(stack: ExitStack, settings: Settings, api_settings: ApiSettings) -> Services:
     job_store = JobStore.connect(settings)
     stack.callback(job_store.close)
-    queue = make_queue(settings, socket_timeout_s=settings.redis_timeout_s)
+    queue = make_queue(settings, only_rings=True)
     stack.callback(queue.close)
     upload_dir = api_settings.upload_dir or settings.data_dir / "uploads"
     folder = stack.enter_context(open_upload_folder(upload_dir))

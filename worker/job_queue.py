@@ -22,9 +22,12 @@ __all__ = ["TimeLimitReached", "make_queue", "ring"]
 
 QUEUE_NAME = "animations"
 
+_IMPATIENT = {"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5}
+"""How kombu connects: by default it tries for seconds, and here the housekeeper rings again anyway."""
 
-def make_queue(settings: Settings, *, socket_timeout_s: float = 30) -> Celery:
-    """The Celery application: used by the API to ring (with a short timeout) and by the worker to listen."""
+
+def make_queue(settings: Settings, *, only_rings: bool = False) -> Celery:
+    """The Celery application: the worker listens with it, the API `only_rings` and does not wait for a lost broker."""
     hard_limit_s = settings.job_time_limit_s + 30
     visibility_timeout_s = round(2 * hard_limit_s)
     app = Celery("animato", broker=_broker_url(settings.redis_url))
@@ -55,7 +58,8 @@ def make_queue(settings: Settings, *, socket_timeout_s: float = 30) -> Celery:
         broker_connection_max_retries=None,
         broker_transport_options={
             "visibility_timeout": visibility_timeout_s,
-            "socket_timeout": socket_timeout_s,
+            "socket_timeout": settings.redis_timeout_s if only_rings else 30,
+            **(_IMPATIENT if only_rings else {}),
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
             "health_check_interval": 10,

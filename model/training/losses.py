@@ -1,12 +1,17 @@
-"""Loss terms: one function for each, named as its weight in the published configurations.
+"""Loss terms: one function for each, named as its weight in `LossWeights` and in the logs.
 
-Shapes: B batch, K keypoints, 2 = (x, y), 22 = 2x2 matrix.
+`perceptual`, the one term with weights of its own, is a module: `model.training.perceptual.PerceptualLoss`.
+
+Shapes: B batch, C channels, H W height and width, h w of a feature map, K keypoints, 2 = (x, y), 22 = 2x2 matrix.
 """
+
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
 from model.networks.keypoints import Keypoints, invert, multiply
+from model.training.discriminator import Judgement
 from model.training.equivariance import ThinPlateWarp, warp_jacobians, warp_points
 
 
@@ -29,3 +34,37 @@ def equivariance_jacobian(detected: Keypoints, detected_in_warped: Keypoints, by
     inverses_BK22, _ = invert(detected.jacobians_BK22)
     identity_22 = torch.eye(2, device=expected_BK22.device)
     return (identity_22 - multiply(inverses_BK22, expected_BK22)).abs().mean()
+
+
+def generator_gan(of_drawn: Sequence[Judgement]) -> Tensor:
+    """Least-squares GAN, the generator's side: drawn patches should be scored 1. Summed over scales."""
+    return _summed((1 - judgement.scores_B1hw.float()).square().mean() for judgement in of_drawn)
+
+
+def discriminator_gan(of_real: Sequence[Judgement], of_drawn: Sequence[Judgement]) -> Tensor:
+    """Least-squares GAN, the discriminator's side: real patches should be scored 1, drawn ones 0. Summed over scales."""
+    return _summed(
+        (1 - real.scores_B1hw.float()).square().mean() + drawn.scores_B1hw.float().square().mean()
+        for real, drawn in zip(of_real, of_drawn, strict=True)
+    )
+
+
+def feature_matching(of_real: Sequence[Judgement], of_drawn: Sequence[Judgement], weights: Sequence[float]) -> Tensor:
+    """Weighted distance (L1) between the discriminator's features of real and drawn frames, over blocks and scales.
+
+    The features of the real frames are a target: no gradient flows into them.
+    """
+    return _summed(
+        weight * (real_BChw.detach().float() - drawn_BChw.float()).abs().mean()
+        for real, drawn in zip(of_real, of_drawn, strict=True)
+        for weight, real_BChw, drawn_BChw in zip(weights, real.features_BChw, drawn.features_BChw, strict=True)
+    )
+
+
+def l1(drawn_BCHW: Tensor, real_BCHW: Tensor) -> Tensor:
+    """Mean distance of colours. Not in the paper; it steadies small backbones, which see colours only roughly."""
+    return (drawn_BCHW - real_BCHW).abs().mean()
+
+
+def _summed(terms: Iterable[Tensor]) -> Tensor:
+    return torch.stack(list(terms)).sum()
