@@ -28,7 +28,7 @@ format: $(READY) ## Format the code
 	$(BIN)/ruff check --fix .
 
 test: $(READY) ## The test suite (under 5 minutes; starts what it needs itself)
-	$(PYTEST) -m "not slow" $(T)
+	$(PYTEST) -m "not slow" -n auto --maxprocesses 4 --dist loadfile $(T)
 
 test-slow: $(READY) ## The tests that take minutes: memory on a long clip, the crash of a worker with real leases
 	$(PYTEST) -m slow --timeout=1800 $(T)
@@ -44,7 +44,7 @@ $(READY): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Animato needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 1; }
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); $(MAKE) --no-print-directory system-venv; }
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[worker,embedded,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[worker,train,embedded,dev]'
 	@$(BIN)/python -c 'from worker.embedded import find_redis_server as find; find()' 2>/dev/null \
 		|| $(MAKE) --no-print-directory system-redis
 	@touch $@

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -21,15 +22,27 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+def _interrupt(_number: int, _frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
 def _errors_in_one_line(command: Callable[P, R]) -> Callable[P, R]:
     """End a command that fails as expected with one line and exit code 1, not with a traceback."""
 
     @wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        from pydantic import ValidationError
+
         from worker.errors import AnimationError
 
         try:
             return command(*args, **kwargs)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = "_".join(("ANIMATO", *map(str, first["loc"]))).upper()
+            _fail("invalid_settings", f"{name}: {first['msg']}.", "docs/operations.md lists the settings.")
+        except OSError as error:
+            _fail("file_error", f"{error.filename or 'A file'}: {error.strerror or error}.", None)
         except AnimationError as error:
             _fail(error.code, error.detail, error.hint)
         except KeyboardInterrupt:
@@ -67,11 +80,19 @@ def main() -> None:
     from worker import logs
 
     logs.configure("WARNING")
+    # `kill` ends a command as Ctrl-C does: half-written files are removed, children are ended.
+    signal.signal(signal.SIGTERM, _interrupt)
 
 
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8000, show_default=True, help="Port to listen on; 0 takes a free one.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    show_default=True,
+    help="Port to listen on; 0 takes a free one.",
+)
 @click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Queue, files and logs. [data]")
 @device_option
 @precision_option

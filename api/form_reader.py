@@ -17,7 +17,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from api.errors import BadForm, NotMultipart, PartRejected, TooLarge
 from worker.errors import MediaRejected, MediaTooLarge, UnsupportedMedia
-from worker.media_formats import DRIVING_MEDIA_TYPES, SNIFF_BYTES, SOURCE_MEDIA_TYPES, sniff
+from worker.media_formats import DRIVING_MEDIA_TYPES, HEADER_MIN_BYTES, SNIFF_BYTES, SOURCE_MEDIA_TYPES, sniff
 from worker.settings import MediaLimits
 
 SOURCE_IMAGE = "source_image"
@@ -211,6 +211,9 @@ class _FilePart:
 
     def _sniff(self) -> str:
         """Say no to what can never be used before the rest of it arrives. Whether it can be used, the probe decides."""
+        if len(self._head) < HEADER_MIN_BYTES:
+            # Shorter than any header. (Only at the end of the part: before that the head is waited for.)
+            raise PartRejected(self._name, MediaRejected(f"The {_spoken(self._name)} is too short to be one."))
         found = sniff(bytes(self._head))
         allowed = SOURCE_MEDIA_TYPES if self._name == SOURCE_IMAGE else DRIVING_MEDIA_TYPES | SOURCE_MEDIA_TYPES
         # (A still picture as the driving video is left to the probe, which says that it does not move.)

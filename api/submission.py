@@ -10,7 +10,7 @@ from api.schemas import FieldProblem
 from api.uploads import ReceivedForm
 from worker import logs
 from worker.catalog import find_model
-from worker.errors import AnimationError, InvalidOptions, ModelUnavailable
+from worker.errors import AnimationError, InvalidOptions, ModelUnavailable, QueueUnavailable
 from worker.jobs import AnimationOptions, ImageFacts, Job, JobInput, VideoFacts, new_id
 
 log = logs.get_logger(__name__)
@@ -48,7 +48,10 @@ async def accept(
     options: AnimationOptions,
     request_id: str | None,
 ) -> Job:
-    """Store both files, then the record; on return the animation is accepted. After a failure nothing is left."""
+    """Store both files, then the record; on return the animation is accepted.
+
+    After a failure nothing is left, but for the files when it is not known whether the record was written.
+    """
     job_id = new_id()
     source, driving = facts
     job_input = JobInput(
@@ -65,7 +68,12 @@ async def accept(
             services.storage.put_file, job_input.driving_key, form.driving_video.path, form.driving_video.media_type
         )
         job = await in_thread(services.job_store.submit, job_id, job_input, options, request_id)
-    except Exception:
+    except Exception as error:
+        if isinstance(error, QueueUnavailable) and error.outcome_unknown:
+            # The record may exist: without its inputs an accepted animation would fail. Better two files too many.
+            log.warning("outcome_unknown", animation_id=job_id)
+            error.hint = "It is not known whether the animation was accepted: GET /animations lists it if it was."
+            raise
         for key in (job_input.source_key, job_input.driving_key):
             try:
                 await in_thread(services.storage.delete, key)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
+
+# One thread a process: the tests run side by side, and torch's threads spin while they wait for a busy core.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 import shutil
 import subprocess
 import time

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, wait_until
 from worker import media, pictures
 from worker.settings import UNLIMITED
 
@@ -28,7 +28,7 @@ def animato(*arguments: object, **environment: str) -> subprocess.CompletedProce
         text=True,
         timeout=100,
         check=False,
-        env={**os.environ, "ANIMATO_THREADS": "2", **environment},
+        env={**os.environ, **environment},
     )
 
 
@@ -62,6 +62,24 @@ def test_video_to_video(short_clip: Path, tmp_path: Path) -> None:
     assert re.search(r"16 frames, 25/1 frames/s, 128×128, with sound", run.stdout)
 
 
+def test_the_name_decides_what_is_written(short_clip: Path, tmp_path: Path) -> None:
+    video, folder = tmp_path / "OUT.MP4", tmp_path / "frames.mp4"
+    assert animato("animate", SOURCE, short_clip, "-o", video).returncode == 0
+    assert media.probe_video(video, UNLIMITED).frames == 16
+    assert animato("animate", SOURCE, short_clip, "-o", f"{folder}/").returncode == 0
+    assert len(list(folder.glob("*.png"))) == 16
+
+
+def test_a_killed_command_leaves_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, REPOSITORY / "animato.py", "animate", SOURCE, SOURCE.with_name("driving.mp4")]
+    with subprocess.Popen([*command, "-o", tmp_path / "out.mp4"], stderr=subprocess.PIPE, text=True) as process:
+        wait_until(lambda: any(tmp_path.iterdir()), "it has begun to write")
+        process.terminate()
+        assert "[interrupted]" in (process.stderr.read() if process.stderr else "")
+    assert process.returncode == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_folder_of_frames_to_png_frames(frames_folder: Path, short_clip: Path, tmp_path: Path) -> None:
     run = animato("animate", SOURCE, frames_folder, "-o", f"{tmp_path}/out/", "--fps", "29.97")
     assert run.returncode == 0, run.stderr
@@ -87,7 +105,7 @@ def test_gif_keeps_its_own_timing(tmp_path: Path) -> None:
 
 def test_errors_end_in_one_line(short_clip: Path, tmp_path: Path) -> None:
     text = tmp_path / "text.mp4"
-    text.write_text("not a video")
+    text.write_text("this is not a video")
     out = tmp_path / "out.mp4"
     one_line_error(animato("animate", SOURCE, text, "-o", out), "unsupported_media_type")
     one_line_error(animato("animate", short_clip, short_clip, "-o", out), "unsupported_media_type")
@@ -100,6 +118,14 @@ def test_errors_end_in_one_line(short_clip: Path, tmp_path: Path) -> None:
         animato("animate", SOURCE, short_clip, "-o", out, "--precision", "fp16", "--device", "cpu"),
         "precision_unsupported",
     )
+    one_line_error(animato("animate", SOURCE, short_clip, "-o", short_clip), "invalid_options")
+    one_line_error(animato("animate", SOURCE, short_clip, "-o", "/proc/none/"), "file_error")
+    line = one_line_error(
+        animato("animate", SOURCE, short_clip, "-o", out, ANIMATO_BATCH_FRAMES="0"), "invalid_settings"
+    )
+    assert "ANIMATO_BATCH_FRAMES" in line
+    one_line_error(animato("up", ANIMATO_LEASE_S="10", ANIMATO_HEARTBEAT_S="9"), "invalid_settings")
+    assert animato("up", "--port", "99999").returncode == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["text.mp4"]
 
 

@@ -86,7 +86,7 @@ def running(data_dir: Path, **environment: str) -> Iterator[Service]:
     process = subprocess.Popen(
         [sys.executable, "animato.py", "up", "--port", "0", "--data-dir", str(data_dir)],
         cwd=REPOSITORY,
-        env={**os.environ, "ANIMATO_THREADS": "2", **environment},
+        env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -161,11 +161,12 @@ def test_killing_the_worker_in_mid_job_loses_nothing(service: Service) -> None:
     assert len(keys) == 3
 
 
-def test_killing_only_the_child_is_noticed_at_once(service: Service) -> None:
-    animation = service.submit()
-    service.processing(animation)
-    os.kill(service.worker_pids()[-1], signal.SIGKILL)
-    done = service.finished(animation)
+def test_a_dead_child_is_replaced_without_waiting_for_its_lease(tmp_path: Path) -> None:
+    with running(tmp_path / "data", ANIMATO_LEASE_S="3600", ANIMATO_BATCH_FRAMES="4") as patient:
+        animation = patient.submit()
+        patient.processing(animation)
+        os.kill(patient.worker_pids()[-1], signal.SIGKILL)
+        done = patient.finished(animation)
     assert (done["status"], done["attempt"]) == ("succeeded", 2), done
 
 

@@ -158,12 +158,9 @@ class Stack:
     def _stop(self) -> None:
         """API first, so that nothing new comes in; then the worker finishes its animation; Redis last."""
         self._api.stop(patience_s=15)
-        asked = self._interrupts
         if self._worker.is_alive():
             self._say("Stopping. A running animation is finished first; Ctrl-C again leaves it for the next start.")
-        drained = self._worker.stop(
-            patience_s=self._settings.job_time_limit_s, give_up=lambda: self._interrupts > asked
-        )
+        drained = self._worker.stop(patience_s=self._settings.job_time_limit_s, give_up=lambda: self._interrupts > 1)
         if not drained:
             self._say("The running animation was left; the next start takes it up again.")
         self._redis.stop(patience_s=30)

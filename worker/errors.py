@@ -106,11 +106,15 @@ class StorageUnavailable(AnimationError):
 
 
 class QueueUnavailable(AnimationError):
-    """Redis did not answer in time."""
+    """Redis did not answer in time, or refused.
+
+    `outcome_unknown`: the command may have been carried out, only its answer was lost.
+    """
 
     code = "queue_unavailable"
     http_status = 503
     retryable = True
+    outcome_unknown = False
 
 
 class EmbeddedError(AnimationError):

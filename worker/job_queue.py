@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+from billiard.process import current_process
 from celery import Celery
 from celery.exceptions import SoftTimeLimitExceeded as TimeLimitReached
 from celery.signals import heartbeat_sent, setup_logging
@@ -18,7 +19,7 @@ from worker.errors import QueueUnavailable
 from worker.jobs import TASK_NAME
 from worker.settings import Settings
 
-__all__ = ["TimeLimitReached", "make_queue", "ring"]
+__all__ = ["TimeLimitReached", "make_queue", "pool_index", "ring"]
 
 QUEUE_NAME = "animations"
 
@@ -89,6 +90,11 @@ def ring(queue: Celery, job_id: str) -> None:
 def _touch(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
+
+
+def pool_index() -> int:
+    """The place of this process in the worker's pool, from 0."""
+    return getattr(current_process(), "index", 0)
 
 
 def _broker_url(redis_url: str) -> str:

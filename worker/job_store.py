@@ -66,21 +66,15 @@ def redis_errors_translated() -> Iterator[None]:
     """Turn Redis being down, slow, full or loading into `QueueUnavailable`."""
     try:
         yield
-    except (
-        redis.ConnectionError,
-        redis.TimeoutError,
-        redis.exceptions.ReadOnlyError,
-        redis.exceptions.OutOfMemoryError,
-    ) as error:
-        raise QueueUnavailable(
-            "The queue does not answer.", hint="Try again in a moment; nothing was accepted."
-        ) from error
+    except (redis.ConnectionError, redis.TimeoutError) as error:
+        unavailable = QueueUnavailable("The queue does not answer.", hint="Try again in a moment.")
+        unavailable.outcome_unknown = True
+        raise unavailable from error
     except redis.ResponseError as error:
         # An error inside a script carries the code somewhere in its message.
-        if any(code in str(error) for code in ("OOM ", "MISCONF ", "LOADING ", "NOREPLICAS ")):
-            raise QueueUnavailable(
-                "The queue cannot store anything now.", hint="Try again in a moment; nothing was accepted."
-            ) from error
+        refused = isinstance(error, redis.exceptions.ReadOnlyError | redis.exceptions.OutOfMemoryError)
+        if refused or any(code in str(error) for code in ("OOM ", "MISCONF ", "LOADING ", "NOREPLICAS ")):
+            raise QueueUnavailable("The queue cannot store anything now.", hint="Try again in a moment.") from error
         raise
 
 
@@ -170,8 +164,11 @@ class JobStore:
     # -- for the worker ---------------------------------------------------------------------------------------------
 
     @_translated
-    def claim(self, job_id: str, owner: str) -> Claim | None:
-        """Become the owner, or None when the animation is not ours to run (done, canceled, owned, given up)."""
+    def claim(self, job_id: str, owner: str, *, after: str = "") -> Claim | None:
+        """Become the owner, or None when the animation is not ours to run (done, canceled, owned, given up).
+
+        `after` is an owner known to be gone: its lease need not be waited for.
+        """
         settings = self._settings
         fence: int = self._run(
             "claim",
@@ -181,6 +178,7 @@ class JobStore:
             _milliseconds(settings.lease_s),
             settings.max_attempts,
             _GIVEN_UP.model_dump_json(),
+            after,
         )
         job = self.get(job_id) if fence > 0 else None
         return Claim(job, fence) if job else None
@@ -209,7 +207,7 @@ class JobStore:
             delay_ms = _milliseconds(settings.retry_backoff_s * 2 ** (attempt - 1))
             keys = [_JOB + job_id, _QUEUED, _LEASES]
             done = self._run("retry", keys, job_id, fence, delay_ms, error.model_dump_json())
-            return JobState.QUEUED if done else None
+            return {1: JobState.QUEUED, 2: JobState.CANCELED}.get(done)
         done = self._finish(job_id, fence, JobState.FAILED, "error", error.model_dump_json(), 0)
         return JobState.FAILED if done else None
 

@@ -99,6 +99,8 @@ class VideoFacts(BaseModel):
     rotation_deg: int
     variable_frame_rate: bool
     has_audio: bool
+    audio_note: str | None = None
+    """Why `has_audio` is false although the video has a sound track, in a sentence."""
     has_alpha: bool
     size_bytes: int
     sha256: str

@@ -1,12 +1,13 @@
 """Driving videos in, animated videos out: the one door to ffmpeg for the rest of the program.
 
     sniff               first bytes → media type                                   media_formats
-    probe_video         file → VideoFacts, by decoding all of it once              media_probe, media_timing
+    probe_video         file → VideoFacts, by decoding all of it once              media_header, media_probe
     probe_frames_folder folder of pictures → VideoFacts                            media_folder
     read_frames         file or folder → batches of uint8_THWC, exactly as many    media_frames
     write_video         frames, exact rate, sound of the driving clip → MP4        media_encoding
 
-ffmpeg always runs as a confined child process, and every untrusted file is opened under guard: `media_process`.
+ffmpeg always runs as a confined child process (`media_process`), every untrusted file is opened under guard
+(`media_guard`), and timestamps become one constant rate (`media_timing`).
 Refused on purpose: containers other than MP4/MOV/3GP, WebM/MKV, MPEG-PS, GIF and animated WebP; codecs outside the
 list in `media_formats`; still pictures; files that a decoding error would cut short.
 """

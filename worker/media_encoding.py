@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from worker.errors import EncodingFailed, MediaRejected
-from worker.media_probe import decodes_audio, video_media_type
-from worker.media_process import Ffmpeg, file_url, guarded_input, raw_input
+from worker.media_guard import file_url, guarded_input, raw_input
+from worker.media_header import decodes_audio, video_media_type
+from worker.media_process import Ffmpeg
 from worker.settings import UNLIMITED
 
 # `veryfast` at a fixed quality: the encoder shares the processor with the network, and the slower presets would
@@ -31,6 +32,9 @@ _PLAIN_FILE = ("-map_metadata", "-1", "-map_chapters", "-1", "-fflags", "+bitexa
 _STALL_TIMEOUT_S = 120.0
 _MUX_TIMEOUT_S = 600.0
 _FIRST_FRAME_TIMEOUT_S = 30.0
+_PICTURE_MAX_BYTES = 64 << 30  # far above any result; what it keeps from happening is a full disk
+_AUDIO_MAX_BYTES_PER_S = 80_000  # the largest AAC frames that exist, in stereo at 48 kHz
+_INDEX_MAX_BYTES = 16 << 20
 _FIRST_PTS = re.compile(r"\] n: *0 pts: *-?\d+ pts_time:(-?[\d.]+)")
 
 _NO_AUDIO = "The sound of the driving video could not be decoded and was left out."
@@ -95,7 +99,7 @@ def _encode(target: Path, frames: Iterable[np.ndarray], fps: Fraction, width: in
         *("-f", "mp4", "-y", file_url(target)),
     ]
     count = 0
-    with Ffmpeg(arguments, feeds=True, writes_files=True) as ffmpeg:
+    with Ffmpeg(arguments, feeds=True, writes_bytes=_PICTURE_MAX_BYTES) as ffmpeg:
         try:
             for frame in frames:
                 ffmpeg.feed(frame.data.cast("B"), stall_timeout_s=_STALL_TIMEOUT_S)
@@ -142,18 +146,19 @@ def _add_audio(picture: Path, audio_from: Path, duration_s: Fraction, target: Pa
     ]
     arguments = [
         *("-protocol_whitelist", "file", "-f", "mov", "-i", file_url(picture)),
-        *guarded,
+        *("-vn", "-sn", "-dn", *guarded),
         *("-map", "0:v:0", "-map", "1:a:0", "-c:v", "copy", "-af", ",".join(sound), "-c:a", "aac", "-b:a", "160k"),
         *("-max_error_rate", "1", *_PLAIN_FILE, "-f", "mp4", "-y", file_url(target)),
     ]
-    with Ffmpeg(arguments, writes_files=True) as ffmpeg:
+    largest = picture.stat().st_size + round(duration_s * _AUDIO_MAX_BYTES_PER_S) + _INDEX_MAX_BYTES
+    with Ffmpeg(arguments, writes_bytes=largest) as ffmpeg:
         try:
             status = ffmpeg.finish(timeout_s=_MUX_TIMEOUT_S + float(duration_s))
         except TimeoutError:
             return False, (_NO_AUDIO,)
         if status != 0:
             return False, (_NO_AUDIO,)
-        return True, ((_DAMAGED_AUDIO,) if ffmpeg.complained() else ())
+        return True, ((_DAMAGED_AUDIO,) if ffmpeg.complained_about_sound() else ())
 
 
 def _first_picture_s(guarded: list[str]) -> str:

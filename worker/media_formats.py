@@ -5,8 +5,13 @@ The name and the declared content type of an upload are never looked at.
 
 from __future__ import annotations
 
+import struct
+
 SNIFF_BYTES = 4096
 """How many of a file's first bytes `sniff` wants to see."""
+
+HEADER_MIN_BYTES = 12
+"""A shorter file has no room for the first bytes of any format: it is damaged, and not of an unsupported type."""
 
 SOURCE_MEDIA_TYPES = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif", "image/avif"})
 """What `probe_image` may accept."""
@@ -54,12 +59,24 @@ AUDIO_DECODERS = (
     "vorbis",
     "libvorbis",
     "ac3",
+    "eac3",
+    "flac",  # screen recorders, in MKV
     "alac",  # iPhones, "lossless"
     "amrnb",  # older phones, in 3GP
-    "pcm_s16le",  # cameras, in MOV
+    "pcm_s16le",  # cameras and editors, in MOV
     "pcm_s16be",
+    "pcm_s24le",
+    "pcm_s24be",
+    "pcm_s32le",
+    "pcm_s32be",
+    "pcm_f32le",
+    "pcm_f32be",
+    "pcm_u8",
+    "pcm_alaw",
+    "pcm_mulaw",
 )
 
+_GIF_HEADER_BYTES = 13
 _FTYP_BRANDS = {
     b"avif": "image/avif",
     b"avis": "image/avif",
@@ -110,6 +127,31 @@ def sniff(head: bytes) -> str | None:
 def is_animated_webp(head: bytes) -> bool:
     """Whether a WebP's extended header has the animation flag."""
     return head[12:16] == b"VP8X" and len(head) > 20 and bool(head[20] & 0x02)
+
+
+def claimed_canvas(head: bytes, media_type: str) -> tuple[int, int]:
+    """The size that an animated picture's first bytes ask for; (0, 0) when they do not say."""
+    if media_type == "image/gif" and len(head) >= _GIF_HEADER_BYTES:
+        return _gif_canvas(head)
+    if media_type == "image/webp" and is_animated_webp(head) and len(head) >= 30:
+        return 1 + int.from_bytes(head[24:27], "little"), 1 + int.from_bytes(head[27:30], "little")
+    return 0, 0
+
+
+def _gif_canvas(head: bytes) -> tuple[int, int]:
+    """The screen, or more when the first picture lies partly outside of it: decoders then enlarge the screen."""
+    width, height = struct.unpack_from("<HH", head, 6)
+    flags = head[10]
+    at = _GIF_HEADER_BYTES + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
+    while head[at : at + 1] == b"!":  # an extension: blocks with their length in front, ended by an empty one
+        at += 2
+        while at < len(head) and head[at]:
+            at += 1 + head[at]
+        at += 1
+    if head[at : at + 1] == b"," and len(head) >= at + 9:
+        left, top, first_width, first_height = struct.unpack_from("<HHHH", head, at + 1)
+        width, height = max(width, left + first_width), max(height, top + first_height)
+    return width, height
 
 
 def _sniff_iso_media(head: bytes) -> str:

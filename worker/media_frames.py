@@ -16,8 +16,9 @@ import numpy as np
 from worker.errors import MediaRejected
 from worker.jobs import VideoFacts
 from worker.media_folder import FOLDER_MEDIA_TYPE, read_folder
-from worker.media_probe import Header, decoding_timeout, read_header
-from worker.media_process import Ffmpeg, guarded_input
+from worker.media_guard import guarded_input
+from worker.media_header import Header, decoding_timeout, read_header
+from worker.media_process import Ffmpeg
 from worker.settings import UNLIMITED, MediaLimits
 
 _CONVERTER = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"

@@ -1,9 +1,10 @@
 """ffmpeg as a child process: the only door through which it is started.
 
-Every input that a person gave us is opened through `guarded_input`, which lets ffmpeg use one demuxer, a short list
+Every input that a person gave us is opened through `media_guard`, which lets ffmpeg use one demuxer, a short list
 of decoders and the file protocol, whatever the bytes claim to be: a playlist named `.mp4` cannot make it read another
-file. The child has no environment, no controlling terminal and bounded memory; a reading child cannot write files.
-It lives in a process group of its own that is killed and reaped when the `with` block is left, on whichever way.
+file. The child has no environment, no controlling terminal and, unless it only encodes frames of ours, bounded
+memory; it can write no file, or one of bounded size. It lives in a process group of its own that is killed and reaped
+when the `with` block is left, on whichever way.
 """
 
 from __future__ import annotations
@@ -18,18 +19,16 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import imageio_ffmpeg
 
-from worker.media_formats import AUDIO_DECODERS, DEMUXERS, VIDEO_DECODERS
+from worker.media_formats import VIDEO_DECODERS
+from worker.media_guard import file_url
 
 _BASE_ARGUMENTS = ("-hide_banner", "-nostdin", "-nostats", "-loglevel")
-_THREADS = "2"
-_MAX_STREAMS = "64"
 _ADDRESS_SPACE_BYTES = 4 << 30
 _OPEN_FILES = 64
 _PIPE_BYTES = 1 << 20
@@ -53,49 +52,16 @@ _CONSEQUENCES = (
     "Error processing packet",
     "At least one output",
 )
+_OFF_WHITELIST = ") not on whitelist '"
+_OF_VIDEO_DECODERS = tuple(f"[{decoder} @ " for decoder in VIDEO_DECODERS)
 _LOG_LINE = re.compile(r"^(?:\[[^\]]*@ 0x[0-9a-f]+\] )*\[(?P<level>\w+)\] (?P<text>.*)$")
-
-
-def guarded_input(path: Path, media_type: str, *, max_pixels: int, video_decoder: str | None = None) -> list[str]:
-    """The arguments that open an untrusted file: guards first, then `-i`.
-
-    The absolute path behind `file:` keeps a name such as `-y`, `a:b.mp4` or `http://x` a mere name.
-    """
-    demuxer = DEMUXERS[media_type]
-    return [
-        *("-protocol_whitelist", "file"),
-        *("-format_whitelist", demuxer),
-        *("-codec_whitelist", ",".join(VIDEO_DECODERS + AUDIO_DECODERS)),
-        *("-max_pixels", str(max_pixels)),
-        *("-max_streams", _MAX_STREAMS),
-        *("-threads", _THREADS),
-        *(("-c:v", video_decoder) if video_decoder else ()),
-        *("-f", demuxer),
-        *("-i", file_url(path)),
-    ]
-
-
-def file_url(path: Path) -> str:
-    """The path as ffmpeg takes it, with nothing in it that could be read as an option or a protocol."""
-    return f"file:{os.path.abspath(path)}"
-
-
-def raw_input(width: int, height: int, fps: Fraction) -> list[str]:
-    """The arguments that take our own frames, `uint8_HWC` RGB, from the standard input."""
-    return [
-        *("-protocol_whitelist", "pipe"),
-        *("-f", "rawvideo", "-pixel_format", "rgb24"),
-        *("-video_size", f"{width}x{height}"),
-        *("-framerate", f"{fps.numerator}/{fps.denominator}"),
-        *("-i", "pipe:0"),
-    ]
 
 
 class Ffmpeg:
     """One run of ffmpeg; use it in a `with` block. Waiting longer than a timeout raises `TimeoutError`.
 
     `feeds`: its standard input is a pipe that `feed` fills. `yields`: its standard output is a pipe that `read_into`
-    empties. Without either, `lines` gives its log while it runs. `writes_files` lifts the ban on writing.
+    empties. Without either, `lines` gives its log while it runs. `writes_bytes`: how large a file it may write.
     """
 
     def __init__(
@@ -104,7 +70,7 @@ class Ffmpeg:
         *,
         feeds: bool = False,
         yields: bool = False,
-        writes_files: bool = False,
+        writes_bytes: int = 0,
         log_level: str = "error",
     ) -> None:
         self._arguments = [
@@ -113,7 +79,7 @@ class Ffmpeg:
             f"repeat+level+{log_level}",
             *arguments,
         ]
-        self._feeds, self._yields, self._writes_files = feeds, yields, writes_files
+        self._feeds, self._yields, self._writes_bytes = feeds, yields, writes_bytes
         self._log: deque[str] = deque(maxlen=_KEPT_LINES)
         self._unfinished_line = b""
         self._log_ended = False
@@ -210,9 +176,13 @@ class Ffmpeg:
             text = text.replace(file_url(path), "the file").replace(os.path.abspath(path), "the file")
         return text[:200].rstrip(". ")
 
-    def complained(self) -> bool:
-        """Whether its log has an error."""
-        return any(level in ("error", "fatal") for level, _ in map(_parse, self._log))
+    def complained_about_sound(self) -> bool:
+        """Whether its log has an error that no video decoder, and no stream the guards keep closed, is the reason of.
+
+        ffmpeg tries every stream while it opens a file: cover art ends there in an error that says nothing about sound.
+        """
+        errors = (line for line in self._log if _parse(line)[0] in ("error", "fatal"))
+        return any(_OFF_WHITELIST not in line and not line.startswith(_OF_VIDEO_DECODERS) for line in errors)
 
     def kill(self) -> None:
         """Kills whatever is left of its process group and reaps it. May be called twice."""
@@ -259,9 +229,12 @@ class Ffmpeg:
             return
         import resource
 
-        ceilings = {resource.RLIMIT_CORE: 0, resource.RLIMIT_NOFILE: _OPEN_FILES}
-        if not self._writes_files:
-            ceilings[resource.RLIMIT_FSIZE] = 0
+        ceilings = {
+            resource.RLIMIT_CORE: 0,
+            resource.RLIMIT_NOFILE: _OPEN_FILES,
+            resource.RLIMIT_FSIZE: self._writes_bytes,
+        }
+        if not self._feeds:  # what is fed are frames of ours, and the encoder of large ones needs much memory
             ceilings[resource.RLIMIT_AS] = _ADDRESS_SPACE_BYTES
         for kind, ceiling in ceilings.items():
             # An ffmpeg that has already ended needs no limits.

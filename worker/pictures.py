@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import mmap
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +22,7 @@ from PIL import ExifTags, Image, ImageCms, features
 
 from worker.errors import MediaRejected, MediaTooLarge, UnsupportedMedia
 from worker.jobs import ImageFacts
-from worker.media_formats import SNIFF_BYTES, SOURCE_MEDIA_TYPES, sniff
+from worker.media_formats import HEADER_MIN_BYTES, SNIFF_BYTES, SOURCE_MEDIA_TYPES, sniff
 from worker.settings import UNLIMITED, MediaLimits
 
 BACKGROUND_RGB = (255, 255, 255)
@@ -35,6 +37,11 @@ _MEDIA_TYPES = {
     "GIF": "image/gif",
     "AVIF": "image/avif",
 }
+
+_JPEG_MAX_SCANS = 64
+"""Encoders write about ten. Each one costs a pass over all pixels, and an empty one takes a few bytes of file."""
+_JPEG_MARKER = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")  # no stuffed zero, no restart, nothing without a length
+_JPEG_EOI, _JPEG_SOS = 0xD9, 0xDA
 
 _ORIENTATIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -101,6 +108,8 @@ def _opened(path: Path, limits: MediaLimits) -> Iterator[Image.Image]:
             warnings.simplefilter("ignore")
             with Image.open(path, formats=_FORMATS) as image:
                 _check_size(image, limits)
+                if image.format in ("JPEG", "MPO"):
+                    _check_scans(path)
                 yield image
     except MediaRejected:
         raise
@@ -124,7 +133,7 @@ def _unidentified(path: Path) -> MediaRejected:
     media_type = sniff(head)
     if media_type in SOURCE_MEDIA_TYPES and (media_type != "image/avif" or "AVIF" in _FORMATS):
         return MediaRejected("The picture is damaged: its header cannot be read.")
-    if len(head) < 12:  # shorter than any header: nothing that could be of another format either
+    if len(head) < HEADER_MIN_BYTES:  # shorter than any header: nothing that could be of another format either
         return MediaRejected("The file is too short to be a picture.")
     return UnsupportedMedia(
         f"The file is not a picture of a supported format ({media_type or 'unknown type'}).",
@@ -149,6 +158,25 @@ def _check_size(image: Image.Image, limits: MediaLimits) -> None:
             f"The picture has {width} x {height} pixels; "
             f"its shorter side must have at least {limits.image_min_side_px} pixels.",
             code="media_too_small",
+        )
+
+
+def _check_scans(path: Path) -> None:
+    """Refuses a JPEG that says the same pixels over and over: small as a file, minutes of work to decode."""
+    scans, at = 0, 2
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        # Between segments and inside entropy-coded data the next marker is found the same way, as libjpeg does.
+        while (marker := _JPEG_MARKER.search(data, at)) is not None and scans <= _JPEG_MAX_SCANS:
+            kind, at = data[marker.end() - 1], marker.end()
+            if kind == _JPEG_EOI:
+                break
+            scans += kind == _JPEG_SOS
+            at += max(2, int.from_bytes(data[at : at + 2]))
+        del marker  # it holds on to the map, which could not be closed
+    if scans > _JPEG_MAX_SCANS:
+        raise MediaRejected(
+            f"The picture is a JPEG of more than {_JPEG_MAX_SCANS} scans, which would take too long to decode.",
+            hint="Open it in an image editor and export it again as PNG or JPEG.",
         )
 
 

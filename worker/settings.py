@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MIB = 1024 * 1024
@@ -62,7 +62,7 @@ class Settings(BaseSettings):
     """Where the local folder storage and the embedded Redis keep their files."""
     redis_url: str = "redis://127.0.0.1:6379/0"
     """`redis://`, `rediss://` or `unix:///path/to/redis.sock`."""
-    redis_timeout_s: float = 5.0
+    redis_timeout_s: float = Field(default=5.0, gt=0)
     redis_server: str = ""
     """The server program that `animato up` starts; empty: look for valkey-server and redis-server."""
     storage_url: str = ""
@@ -84,19 +84,26 @@ class Settings(BaseSettings):
     threads: int = Field(default=0, ge=0)
     """CPU threads of one worker child; 0 leaves the choice to torch."""
 
-    lease_s: float = 30.0
+    lease_s: float = Field(default=30.0, gt=0)
     """How long a worker owns a job after its last heartbeat."""
-    heartbeat_s: float = 10.0
+    heartbeat_s: float = Field(default=10.0, gt=0)
+    """At most half the lease: one heartbeat may be late."""
     max_attempts: int = Field(default=3, ge=1)
     """Claims of one job before it is given up as failed."""
-    job_time_limit_s: float = 3600.0
-    retry_backoff_s: float = 5.0
+    job_time_limit_s: float = Field(default=3600.0, gt=0)
+    retry_backoff_s: float = Field(default=5.0, ge=0)
     """Wait before the second attempt; doubles with each."""
     worker_concurrency: int = Field(default=1, ge=1)
     """Worker children: one per device."""
 
     log_level: str = "INFO"
     limits: MediaLimits = MediaLimits()
+
+    @model_validator(mode="after")
+    def _heartbeat_within_lease(self) -> Self:
+        if self.heartbeat_s > self.lease_s / 2:
+            raise ValueError("heartbeat_s must be at most half of lease_s")
+        return self
 
     @cached_property
     def resolved_storage_url(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
@@ -13,6 +14,7 @@ from api.errors import Conflict, NotFound
 from api.openapi import problems, upload_form
 from api.schemas import Animation, AnimationList
 from api.submission import OPTION_FIELDS, accept, read_options, ring_doorbell
+from worker.errors import QueueUnavailable
 from worker.jobs import Job, JobState
 
 router = APIRouter(prefix="/animations", tags=["animations"])
@@ -167,7 +169,9 @@ async def _resource(job: Job, request: Request, response: Response, services: Se
     """The public resource, and the headers that go with it."""
     position = None
     if job.state is JobState.QUEUED:
-        position = await in_thread(services.job_store.queue_position, job.id)
+        # An accepted animation is never answered with an error because its place could not be asked for.
+        with suppress(QueueUnavailable):
+            position = await in_thread(services.job_store.queue_position, job.id)
     # The place in the queue changes without the record.
     response.headers["ETag"] = f'"{job.version}"' if position is None else f'"{job.version}-{position}"'
     response.headers["Cache-Control"] = "no-store"

@@ -55,7 +55,8 @@ async def download_result(request: Request, job: JobDep, services: ServicesDep) 
         return Response(status_code=304, headers=headers)
     wanted = None
     # A range of another version than the client has would make a broken file: then the whole is sent.
-    if request.headers.get("if-range", etag) == etag:
+    # A range has a meaning for GET only (RFC 9110, 14.2).
+    if request.method == "GET" and request.headers.get("if-range", etag) == etag:
         try:
             wanted = parse_range(request.headers.get("range"), result.size_bytes)
         except RangeNotSatisfiable as error:

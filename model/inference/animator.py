@@ -22,7 +22,6 @@ from model.inference.pixels import to_pixels, to_tensor
 from model.networks.blocks import halve_convolutions
 from model.networks.keypoints import Keypoints
 
-DeviceName = Literal["auto", "cpu", "cuda"]
 Precision = Literal["fp32", "bf16", "fp16"]
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -39,14 +38,15 @@ class PreparedSource(NamedTuple):
 class Animator:
     """Runs one bundle on one device at one precision. The networks of the bundle become the animator's own.
 
-    `device` "auto" is CUDA when there is one. `precision` is that of the generator's convolutions, which is where the
-    time goes; "fp16" needs CUDA, because on a CPU it is slower than float32 and overflows sooner than "bf16".
+    `device` is "cpu", "cuda", "cuda:N", or "auto": CUDA when there is one. `precision` is that of the generator's
+    convolutions, which is where the time goes; "fp16" needs CUDA, because on a CPU it is slower than float32 and
+    overflows sooner than "bf16".
 
     Raises `DeviceError` with code `device_unavailable` or `precision_unsupported`.
     Out of memory is torch's own `torch.cuda.OutOfMemoryError`: the caller may try a smaller batch.
     """
 
-    def __init__(self, bundle: Bundle, device: DeviceName = "auto", precision: Precision = "fp32") -> None:
+    def __init__(self, bundle: Bundle, device: str = "auto", precision: Precision = "fp32") -> None:
         self.config: ModelConfig = bundle.config
         self.device: torch.device = _choose_device(device)
         self.precision: Precision = precision
@@ -139,12 +139,13 @@ def _first(keypoints: Keypoints) -> Keypoints:
 
 
 def _choose_device(name: str) -> torch.device:
-    if name not in ("auto", "cpu", "cuda"):
-        raise DeviceError("device_unavailable", f"There is no device {name!r}.", "auto, cpu or cuda.")
-    if name == "cpu":
+    kind, _, number = name.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (number and (kind != "cuda" or not number.isdigit())):
+        raise DeviceError("device_unavailable", f"There is no device {name!r}.", "auto, cpu, cuda or cuda:N.")
+    if kind == "cpu":
         return torch.device("cpu")
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    if name == "cuda":
-        raise DeviceError("device_unavailable", "There is no CUDA device here.", "Use auto or cpu.")
+    if torch.cuda.is_available() and int(number or 0) < torch.cuda.device_count():
+        return torch.device("cuda", int(number or 0))
+    if kind == "cuda":
+        raise DeviceError("device_unavailable", f"There is no CUDA device for {name!r} here.", "Use auto or cpu.")
     return torch.device("cpu")

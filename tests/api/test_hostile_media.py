@@ -24,7 +24,7 @@ SOURCES = {
     "img_16bit.tif": UNSUPPORTED,
     "img_truncated.jpg": REJECTED,
     "img_truncated.png": REJECTED,
-    "img_invalid_1byte.jpg": (415, {"unsupported_media_type", "media_rejected"}),
+    "img_invalid_1byte.jpg": (422, {"media_rejected"}),
 }
 DRIVING = {
     "vid_zero_bytes.mp4": REJECTED,

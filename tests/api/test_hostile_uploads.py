@@ -193,9 +193,9 @@ def test_a_body_without_a_length_is_welcome(service: Service, source: bytes, dri
         b"#EXTM3U\n#EXT-X-VERSION:3\nfile:///etc/passwd\n",
         b"ffconcat version 1.0\nfile /etc/passwd\n",
         b"<?xml version='1.0'?><MPD/>",
-        b"%PDF-1.7",
-        b"\x7fELF",
-        b"\x00",
+        b"%PDF-1.7" + bytes(20),
+        b"\x7fELF" + bytes(20),
+        bytes(20),
     ],
     ids=lambda content: repr(content[:12]),
 )
@@ -204,6 +204,15 @@ def test_the_first_bytes_decide(service: Service, source: bytes, driving: bytes,
     other = driving if name == b"source_image" else source
 
     assert_problem(post(service, part(name, content) + other + END), 415, "unsupported_media_type", name.decode())
+    service.assert_nothing_left()
+
+
+@pytest.mark.parametrize("content", [b"\x00", b"%PDF-1.7", b"\xff\xd8\xff"])
+@pytest.mark.parametrize("name", [b"source_image", b"driving_video"])
+def test_too_short_to_be_anything(service: Service, source: bytes, driving: bytes, name: bytes, content: bytes) -> None:
+    other = driving if name == b"source_image" else source
+
+    assert_problem(post(service, part(name, content) + other + END), 422, "media_rejected", name.decode())
     service.assert_nothing_left()
 
 

@@ -65,8 +65,9 @@ def test_whole(service: Service, path: str) -> None:
     assert headers["content-disposition"] == f'attachment; filename="{path.split("/")[2]}.mp4"'
 
 
-def test_head(service: Service, path: str) -> None:
-    response = service.http.head(path)
+@pytest.mark.parametrize("headers", [{}, {"Range": "bytes=0-9"}])
+def test_head(service: Service, path: str, headers: dict[str, str]) -> None:
+    response = service.http.head(path, headers=headers)
 
     assert response.status_code == 200
     assert response.content == b""

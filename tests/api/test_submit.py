@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import pytest
 
 from tests.api.conftest import Service, assert_problem, make_clip, make_picture
 from tests.conftest import wait_until
-from worker.jobs import JobState
+from worker.errors import QueueUnavailable
+from worker.job_store import JobStore
+from worker.jobs import Job, JobState
 from worker.settings import MediaLimits, Settings
 
 Files = dict[str, tuple[str, bytes]]
@@ -196,3 +199,42 @@ def test_many_at_once_end_queued_in_order(service: Service, files: Files) -> Non
     positions = [service.http.get(f"/animations/{one}").json()["queue_position"] for one in ids]
     assert positions == [0, 1, 2]
     assert [job.state for job in service.job_store.page(5)] == [JobState.QUEUED] * 3
+
+
+def test_an_answer_lost_at_the_last_step_loses_no_input(
+    serve: Callable[..., Service], settings: Settings, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis freezes as the record is written, and writes it when it wakes: the files must still be there then."""
+    service = serve(settings=settings.model_copy(update={"redis_timeout_s": 0.3}))
+    server_pid: int = service.redis.info()["process_id"]  # pyright: ignore[reportIndexIssue]
+    submit = JobStore.submit
+
+    def frozen(store: JobStore, *arguments: object) -> Job:
+        store.ping()  # the connection exists, as in a service at work
+        os.kill(server_pid, signal.SIGSTOP)
+        return submit(store, *arguments)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(JobStore, "submit", frozen)
+    try:
+        problem = assert_problem(service.post(files), 503, "queue_unavailable")
+    finally:
+        os.kill(server_pid, signal.SIGCONT)
+    assert "not known" in str(problem["hint"])
+
+    wait_until(lambda: len(service.job_store.page(10)) == 1, "Redis has written the record")
+    (job,) = service.job_store.page(10)
+    assert job.state is JobState.QUEUED
+    for key in (job.input.source_key, job.input.driving_key):
+        assert service.storage.head(key).size_bytes > 0
+
+
+def test_a_queue_lost_after_the_record_is_no_refusal(
+    service: Service, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> int:
+        raise QueueUnavailable("away")
+
+    monkeypatch.setattr(JobStore, "queue_position", away)
+    response = service.post(files)
+    assert response.status_code == 202, response.text
+    assert response.json()["queue_position"] is None

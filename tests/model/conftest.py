@@ -14,7 +14,7 @@ from model.bundle_index import Provenance
 from model.config import DenseMotionConfig, GeneratorConfig, KeypointDetectorConfig, ModelConfig
 from model.networks.assembly import Networks, assemble
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -180,6 +180,25 @@ def test_a_lost_doorbell_is_rung_again_with_growing_pauses(job_store: JobStore, 
     job = submit()
     assert job_store.due_rings(first_wait_s=3600) == []
     assert job_store.due_rings(first_wait_s=0) == [job.id]
+    redis_clock = job_store._redis.time()
+    now_ms = redis_clock[0] * 1000 + redis_clock[1] // 1000  # pyright: ignore
+    for rings, factor in ((1, 1), (2, 2), (3, 4), (7, 64), (8, 64), (20, 64)):
+        # As if it had been rung `rings` times, the last time an hour ago.
+        for wait_s, due in ((3700 / factor, []), (3500 / factor, [job.id])):
+            job_store._redis.hset(f"animato:job:{job.id}", mapping={"rings": rings, "rung_ms": now_ms - 3_600_000})
+            assert job_store.due_rings(first_wait_s=wait_s) == due, (rings, wait_s)
+
+
+def test_an_owner_known_to_be_gone_need_not_be_waited_for(job_store: JobStore, submit: Submit) -> None:
+    job = submit()
+    first = job_store.claim(job.id, "dead")
+    assert first is not None
+    assert job_store.claim(job.id, "next", after="another") is None
+    second = job_store.claim(job.id, "next", after="dead")
+    assert second is not None
+    assert second.job.attempt == 2
+    assert job_store.heartbeat(job.id, first.fence, 1) == "lost"
+    assert job_store.claim(job.id, "third", after="dead") is None, "it has an owner that lives"
 
 
 def test_a_job_that_kills_its_worker_is_given_up(job_store: JobStore, hasty: JobStore, submit: Submit) -> None:
@@ -228,6 +247,8 @@ def test_cancel_queued_running_and_silent(job_store: JobStore, hasty: JobStore, 
     assert queued is not None
     assert queued.state is JobState.CANCELED
     assert job_store.claim(queued.id, "w") is None
+    assert job_store.queue_depth() == 0
+    assert job_store.due_rings(first_wait_s=0) == [], "nobody is called for it"
 
     running = submit()
     claim = job_store.claim(running.id, "w")
@@ -246,6 +267,33 @@ def test_cancel_queued_running_and_silent(job_store: JobStore, hasty: JobStore, 
     assert job_store.release_expired() == []
     assert stored(job_store, silent).state is JobState.CANCELED
     assert job_store.cancel(new_id()) is None
+
+
+def test_a_canceled_job_is_not_tried_again(job_store: JobStore, hasty: JobStore, submit: Submit) -> None:
+    job = submit()
+    claim = job_store.claim(job.id, "w")
+    assert claim is not None
+    job_store.cancel(job.id)
+    for _ in range(2):  # the second call is the one whose first answer was lost
+        assert job_store.fail(job.id, claim.fence, PASSING, attempt=1) is JobState.CANCELED
+    assert stored(job_store, job).state is JobState.CANCELED
+
+    silent = submit()
+    claim_expired(hasty, silent)
+    job_store.cancel(silent.id)
+    assert job_store.claim(silent.id, "next") is None
+    assert stored(job_store, silent).state is JobState.CANCELED
+
+
+def test_a_finished_job_gets_no_lease(job_store: JobStore, submit: Submit) -> None:
+    job = submit()
+    claim = job_store.claim(job.id, "w")
+    assert claim is not None
+    job_store.commit(job.id, claim.fence, result())
+    assert job_store.heartbeat(job.id, claim.fence, 5) == "lost"
+    done = stored(job_store, job)
+    assert (done.frames_done, done.lease_until) == (100, None)
+    assert done.started_at is not None
 
 
 def test_pages_go_from_new_to_old_without_gap_or_repeat(job_store: JobStore, submit: Submit) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Self
 
 import imageio_ffmpeg
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.conftest import ffmpeg_children
-from worker import media_process
+from worker import media_encoding, media_header, media_process
 from worker.errors import EncodingFailed
 from worker.media import probe_video, read_frames, write_video
 from worker.settings import MediaLimits
@@ -110,6 +113,17 @@ def test_odd_sides_get_one_more_line(tmp_path: Path) -> None:
         ("b.mp4", ("-c:a", "libmp3lame")),
         ("b.mkv", ("-c:a", "ac3", "-ac", "6")),
         ("c.mov", ("-c:a", "alac", "-ar", "96000")),
+        ("c.mkv", ("-c:a", "flac")),
+        ("c.mp4", ("-c:a", "eac3")),
+        ("d.mov", ("-c:a", "pcm_s24le")),
+        ("e.mov", ("-c:a", "pcm_s24be")),
+        ("f.mov", ("-c:a", "pcm_s32be")),
+        ("g.mov", ("-c:a", "pcm_f32be")),
+        ("h.mov", ("-c:a", "pcm_alaw", "-ar", "8000")),
+        ("i.mov", ("-c:a", "pcm_mulaw", "-ar", "8000")),
+        ("d.mkv", ("-c:a", "pcm_s32le")),
+        ("e.mkv", ("-c:a", "pcm_f32le")),
+        ("f.mkv", ("-c:a", "pcm_u8")),
         ("a.3gp", ("-c:v", "libx264", "-c:a", "libopencore_amrnb", "-ar", "8000", "-ac", "1", "-b:a", "12200")),
     ],
 )
@@ -154,7 +168,56 @@ def test_a_broken_sound_track_keeps_the_picture(tmp_path: Path) -> None:
     clip.write_bytes(data)
     written = write(tmp_path / "out.mp4", 50, clip)
     assert written.frames == 50
-    assert written.warnings
+    assert written.has_audio
+    assert "damaged" in written.warnings[0]
+    assert probe_video(tmp_path / "out.mp4", LIMITS).frames == 50
+
+
+def with_cover(clip: Path, path: Path) -> Path:
+    """The clip with cover art, as music programs write it: a stream whose decoder the guards refuse."""
+    Image.new("RGB", (96, 96), "red").save(path.with_suffix(".jpg"))
+    cover = ("-i", path.with_suffix(".jpg"), "-map", "0", "-map", "1", "-disposition:v:1", "attached_pic")
+    ffmpeg("-i", clip, *cover, "-c", "copy", path)
+    return path
+
+
+def test_cover_art_is_no_damage_of_the_sound(tmp_path: Path) -> None:
+    clip = with_cover(sound(tmp_path / "plain.mp4"), tmp_path / "cover.mp4")
+    written = write(tmp_path / "out.mp4", 50, clip)
+    assert (written.has_audio, written.warnings) == (True, ())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of a running process can be read on Linux")
+def test_every_run_that_decodes_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import resource
+
+    runs: list[tuple[list[str], int, int]] = []
+
+    class Watched(media_process.Ffmpeg):
+        def __enter__(self) -> Self:
+            super().__enter__()
+            memory, size = (resource.prlimit(self.pid, kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_FSIZE))
+            runs.append((self._arguments, memory, size))
+            return self
+
+    clip = sound(tmp_path / "clip.mp4")
+    for module in (media_encoding, media_header):
+        monkeypatch.setattr(module, "Ffmpeg", Watched)
+    assert write(tmp_path / "out.mp4", 50, clip).has_audio
+    untrusted = [(memory, size, "-y" in arguments) for arguments, memory, size in runs if "-max_pixels" in arguments]
+    assert len(untrusted) >= 3
+    for memory, size, writes in untrusted:
+        assert 0 < memory <= 4 << 30
+        assert 0 < size < 20 << 20 if writes else size == 0
+    assert all(size != resource.RLIM_INFINITY for _, _, size in runs)
+
+
+def test_sound_that_would_fill_the_disk_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = sound(tmp_path / "clip.mp4")
+    monkeypatch.setattr(media_encoding, "_INDEX_MAX_BYTES", -10_000)
+    monkeypatch.setattr(media_encoding, "_AUDIO_MAX_BYTES_PER_S", 0)
+    written = write(tmp_path / "out.mp4", 50, clip)
+    assert (written.has_audio, len(written.warnings)) == (False, 1)
     assert probe_video(tmp_path / "out.mp4", LIMITS).frames == 50
 
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import ffmpeg_children
-from worker import media_process
+from worker import media_guard, media_process
 from worker.errors import MediaRejected
 from worker.media import FOLDER_MEDIA_TYPE, probe_frames_folder, probe_video, read_frames
 from worker.pictures import write_png
@@ -226,9 +226,7 @@ def test_a_stalled_decoder_is_given_up(tmp_path: Path, monkeypatch: pytest.Monke
     facts = probe_video(path, LIMITS)
     sleeper = tmp_path / "ffmpeg"
     header = tmp_path / "header"
-    with media_process.Ffmpeg(
-        media_process.guarded_input(path, "video/mp4", max_pixels=10**6), log_level="info"
-    ) as run:
+    with media_process.Ffmpeg(media_guard.guarded_input(path, "video/mp4", max_pixels=10**6), log_level="info") as run:
         header.write_text("".join(f"{line}\n" for line in run.lines(timeout_s=10)))
     # Tells the header when there is no output to write, and then never gives a frame.
     sleeper.write_text(f'#!/bin/sh\ncase "$*" in *rawvideo*) exec sleep 60;; *) cat "{header}" >&2;; esac\n')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 from fractions import Fraction
 from pathlib import Path
@@ -122,11 +123,14 @@ def test_sound_counts_only_when_it_decodes(tmp_path: Path) -> None:
     tone = ("-f", "lavfi", "-i", "sine=d=1")
     source = clip(tmp_path / "silent.mp4")
     ffmpeg("-i", source, *tone, "-c:v", "copy", "-c:a", "aac", tmp_path / "aac.mp4")
-    ffmpeg("-i", source, *tone, "-c:v", "copy", "-c:a", "flac", tmp_path / "flac.mkv")
-    assert not probe_video(source, LIMITS).has_audio
-    assert probe_video(tmp_path / "aac.mp4", LIMITS).has_audio
-    facts = probe_video(tmp_path / "flac.mkv", LIMITS)  # FLAC is outside the list: the picture is taken without it
+    ffmpeg("-i", source, *tone, "-c:v", "copy", "-c:a", "dca", "-strict", "-2", tmp_path / "dts.mkv")
+    silent = probe_video(source, LIMITS)
+    assert (silent.has_audio, silent.audio_note) == (False, None)
+    sounding = probe_video(tmp_path / "aac.mp4", LIMITS)
+    assert (sounding.has_audio, sounding.audio_note) == (True, None)
+    facts = probe_video(tmp_path / "dts.mkv", LIMITS)  # DTS is outside the list: the picture is taken without it
     assert not facts.has_audio
+    assert facts.audio_note == "The sound (codec dts) cannot be decoded and is left out."
     assert facts.frames == 25
 
 
@@ -172,6 +176,69 @@ def test_limits(tmp_path: Path, change: dict[str, float], code: str) -> None:
     assert error.code == code
     assert ffmpeg_children() == []
     assert isinstance(error, MediaTooLarge) == (code == "part_too_large")
+
+
+def test_the_last_frame_counts_for_the_length(tmp_path: Path) -> None:
+    minute = clip(tmp_path / "60.mp4", rate="1", seconds=60)
+    assert probe_video(minute, LIMITS).duration_s == 60
+    assert refusal(clip(tmp_path / "61.mp4", rate="1", seconds=61)).code == "media_too_long"
+    one = clip(tmp_path / "one.mp4", "-frames:v", "1", rate="1/512", seconds=512)
+    assert refusal(one).code == "media_too_long"
+
+
+@pytest.mark.parametrize(
+    ("size", "aspect", "code"),
+    [
+        ("128x128", "1000/1", "media_rejected"),
+        ("128x130", "255/1", "media_rejected"),
+        ("128x128", "17/1", "media_rejected"),
+        ("1280x720", "1/17", "media_rejected"),
+        ("1280x720", "1/16", None),
+        ("128x128", "16/1", None),
+        ("1280x720", "1/12", None),
+        ("640x480", "1/11", "media_too_small"),
+        ("1280x720", "10/1", "media_too_large"),
+    ],
+)
+def test_what_passes_with_odd_pixels_can_be_read(tmp_path: Path, size: str, aspect: str, code: str | None) -> None:
+    path = clip(tmp_path / "odd.mp4", "-vf", f"setsar={aspect}", size=size, seconds=0.2)
+    if code is None:
+        assert frames_read(path) == 5
+    else:
+        assert refusal(path).code == code
+
+
+def gif_header(screen: tuple[int, int], first: tuple[int, int, int, int]) -> bytes:
+    """A screen, four colours, a comment, and a first picture without data."""
+    colours = bytes(12)
+    extensions = b"!\xf9\x04\x00\x0a\x00\x00\x00" + b"!\xfe\x03,,,\x01!\x00"
+    screen_and_colours = b"GIF89a" + struct.pack("<HHBBB", *screen, 0xF1, 0, 0) + colours
+    return screen_and_colours + extensions + b"," + struct.pack("<HHHHB", *first, 0)
+
+
+def test_a_huge_animated_picture_is_refused_by_its_first_bytes(tmp_path: Path) -> None:
+    contents = {
+        "screen.gif": gif_header((65_535, 65_535), (0, 0, 80, 80)),
+        "outside.gif": gif_header((80, 80), (0, 65_280, 65_535, 1_321)),
+        "canvas.webp": b"RIFF\x80\0\0\0WEBPVP8X\x0a\0\0\0\x02\0\0\0\xff\xff\x00\xff\xff\x00" + bytes(60),
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+        error = refusal(tmp_path / name)
+        assert error.code == "media_too_large", name
+        assert "65535 x 6" in error.detail or "65536 x 65536" in error.detail
+    (tmp_path / "small.gif").write_bytes(gif_header((80, 80), (0, 0, 80, 80)))
+    assert refusal(tmp_path / "small.gif").code == "media_rejected"
+    (tmp_path / "cut.gif").write_bytes(gif_header((80, 80), (0, 0, 80, 80))[:20])
+    assert refusal(tmp_path / "cut.gif").code == "media_rejected"
+
+
+def test_a_file_that_is_too_short_for_any_format_is_damaged(tmp_path: Path) -> None:
+    for size in (1, 11):
+        (tmp_path / "short.mp4").write_bytes(b"\x00" * size)
+        assert refusal(tmp_path / "short.mp4").code == "media_rejected"
+    (tmp_path / "short.mp4").write_bytes(b"\x00" * 12)
+    assert refusal(tmp_path / "short.mp4").code == "unsupported_media_type"
 
 
 def test_a_header_that_lies_about_the_length_is_not_believed(tmp_path: Path) -> None:
@@ -259,7 +326,7 @@ def test_without_guards_ffmpeg_reads_what_a_playlist_names(tmp_path: Path, name:
 
 @pytest.mark.parametrize("name", ["ffconcat", "hls", "dash"])
 def test_the_guards_alone_refuse_playlists(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.media_probe.sniff", lambda head: "video/mp4")
+    monkeypatch.setattr("worker.media_header.sniff", lambda head: "video/mp4")
     assert refusal(playlists(tmp_path)[name]).code == "media_rejected"
 
 

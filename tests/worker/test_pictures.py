@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageFile
 
 from worker.errors import MediaRejected, MediaTooLarge, UnsupportedMedia
 from worker.pictures import load_image, probe_image, write_png
@@ -264,6 +264,52 @@ def test_limits_are_checked_before_decoding(tmp_path: Path) -> None:
     error = refusal(path, LIMITS.model_copy(update={"image_max_bytes": 10}))
     assert isinstance(error, MediaTooLarge)
     assert error.code == "part_too_large"
+
+
+def with_scans(path: Path, scans: int) -> None:
+    """A progressive JPEG that says its last scan again until it has so many."""
+    corners(400, 300).convert("L").save(path, progressive=True)
+    data = path.read_bytes()
+    last = data.rindex(b"\xff\xda")
+    more = scans - data.count(b"\xff\xda")
+    path.write_bytes(data[:-2] + data[last:-2] * more + data[-2:])
+
+
+def test_a_jpeg_of_many_scans_is_rejected_before_it_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.jpg"
+    with_scans(path, 64)
+    assert probe_image(path, LIMITS).width == 400
+    assert load_image(path).shape == (300, 400, 3)
+    with_scans(path, 65)
+
+    def decode(image: ImageFile.ImageFile) -> None:
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", decode)
+    error = refusal(path)
+    assert error.code == "media_rejected"
+    assert "scans" in error.detail
+    with pytest.raises(MediaRejected, match="scans"):
+        load_image(path)
+
+
+def test_what_only_looks_like_a_scan_is_not_counted(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    fake = b"\xff\xda\x00\x02" * 100
+    corners().save(path, progressive=True, comment=fake, restart_marker_blocks=1)
+    path.write_bytes(path.read_bytes() + fake)  # and behind the end
+    assert path.read_bytes().count(b"\xff\xda") > 200
+    assert probe_image(path, LIMITS).width == 96
+
+
+@pytest.mark.parametrize("before", [b"\xff" * 9, b"\xff\xd3", b"\xff\x02\xff\xff", b"\x00\xff\x00"])
+def test_no_scan_hides_behind_bytes_that_a_decoder_skips(tmp_path: Path, before: bytes) -> None:
+    path = tmp_path / "a.jpg"
+    with_scans(path, 70)
+    data = path.read_bytes()
+    head, first, *scans = data.split(b"\xff\xda")  # (what stands before the first scan, Pillow reads itself)
+    path.write_bytes((before + b"\xff\xda").join([head + b"\xff\xda" + first, *scans]))
+    assert "scans" in refusal(path).detail
 
 
 def test_a_flood_of_text_chunks_is_rejected(tmp_path: Path) -> None:

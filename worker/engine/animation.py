@@ -68,6 +68,8 @@ def animate_video(
             audio_from=driving if options.audio and facts.has_audio else None,
         )
         count, has_audio, warnings = written.frames, written.has_audio, written.warnings
+    if options.audio and facts.audio_note:
+        warnings = (*warnings, facts.audio_note)
     return AnimationReport(count, facts.fps, size_px, size_px, float(count / fps), has_audio, tuple(warnings))
 
 

@@ -39,15 +39,17 @@ def animate_locally(
     except ValidationError as error:
         first = error.errors()[0]
         raise InvalidOptions(f"{'.'.join(map(str, first['loc']))}: {first['msg']}.") from error
-    target = _target(output)
     for path in (source, driving):
         if not path.exists():
             raise MediaRejected(f"There is no file {path}.", code="file_not_found")
+    target, as_frames = _target(output)
+    if target.exists() and any(target.samefile(path) for path in (source, driving)):
+        raise InvalidOptions(f"The result would overwrite the input {target}.", hint="Name another file.")
     with progress("Reading", 1):
         pictures.probe_image(source, UNLIMITED)
         facts = probe_driving(driving, fps)
     animator = WorkerProcess(settings).animator(wanted.model or settings.model)
-    if target.suffix != ".mp4":
+    if as_frames:
         target.mkdir(parents=True, exist_ok=True)
     with progress("Animating", facts.frames) as report:
         return animate_video(
@@ -82,15 +84,15 @@ def _frame_rate(text: str) -> Fraction:
     return ntsc if rate.denominator > 1 and abs(ntsc - rate) < Fraction(5, 1000) else rate
 
 
-def _target(output: str) -> Path:
-    """Where to write, checked before any work is done."""
+def _target(output: str) -> tuple[Path, bool]:
+    """Where to write, checked before any work is done; True for a folder of frames."""
     path = Path(output)
     if output.endswith("/") or path.is_dir():
         if path.is_dir() and any(path.iterdir()):
             raise InvalidOptions(f"The folder {path} is not empty.", hint="Name a new folder for the frames.")
-        return path
+        return path, True
     if path.suffix.lower() != ".mp4":
         raise InvalidOptions(f"{path} does not end in .mp4.", hint="Use OUT.mp4, or DIR/ for PNG frames.")
     if not path.absolute().parent.is_dir():
         raise InvalidOptions(f"There is no folder {path.absolute().parent}.")
-    return path
+    return path, False

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from worker import catalog, logs
 from worker.errors import InferenceFailed, ModelUnavailable
+from worker.job_queue import pool_index
 from worker.job_store import JobStore
 from worker.settings import Settings
 from worker.storage import Storage, open_storage
@@ -55,6 +56,14 @@ class WorkerProcess:
         self._animators.move_to_end(model_name)
         return self._animators[model_name]
 
+    def _device(self) -> str:
+        """The device of this process: with several GPUs, the child at place N of the pool takes number N."""
+        import torch
+
+        if self.settings.device == "cpu" or not torch.cuda.is_available():
+            return self.settings.device
+        return f"cuda:{pool_index() % torch.cuda.device_count()}"
+
     def _load(self, model_name: str) -> Animator:
         import torch
 
@@ -68,7 +77,7 @@ class WorkerProcess:
             torch.set_num_threads(settings.threads)
         folder = catalog.find_model(model_name, settings.model_dirs).folder
         try:
-            animator = Animator(load_bundle(folder), device=settings.device, precision=settings.precision)
+            animator = Animator(load_bundle(folder), device=self._device(), precision=settings.precision)
         except ModelError as error:
             raise ModelUnavailable(error.detail, code=error.code, hint=error.hint) from error
         log.info(

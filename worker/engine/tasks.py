@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-import socket
-import uuid
 from pathlib import Path
 
 from worker import logs
 from worker.engine.animation import animate_video
 from worker.engine.heartbeat import Heartbeat
+from worker.engine.owner import is_gone, new_owner
 from worker.engine.process import WorkerProcess, as_inference_failure
 from worker.engine.workspace import workspace
 from worker.errors import AnimationError, JobCanceled, LeaseLost, QueueUnavailable
 from worker.job_queue import TimeLimitReached, make_queue
-from worker.job_store import Claim
+from worker.job_store import Claim, JobStore
 from worker.jobs import TASK_NAME, JobError, JobResult
 from worker.settings import Settings
 
@@ -31,8 +30,7 @@ log = logs.get_logger(__name__)
 def animate(animation_id: str) -> None:
     """Run the animation if it is ours to run. Called once per message; a duplicate message finds it claimed."""
     store = process.store
-    owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-    claim = store.claim(animation_id, owner)
+    claim = _claim(store, animation_id)
     if claim is None:
         log.info("animation_not_ours", animation_id=animation_id)
         return
@@ -58,6 +56,17 @@ def animate(animation_id: str) -> None:
             if failure and failure.code == "device_error":
                 # A CUDA context never recovers from a fault: end the child, the pool starts a clean one.
                 os._exit(_BROKEN_DEVICE_EXIT_CODE)
+
+
+def _claim(store: JobStore, animation_id: str) -> Claim | None:
+    """Claim it, also from a neighbour in the pool that has died: Celery rings again at once, its lease still runs."""
+    owner = new_owner()
+    if claim := store.claim(animation_id, owner):
+        return claim
+    job = store.get(animation_id)
+    if job is None or job.owner is None or not is_gone(job.owner):
+        return None
+    return store.claim(animation_id, owner, after=job.owner)
 
 
 def _run(claim: Claim) -> JobResult:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from worker.engine.owner import is_running
+
 
 @contextmanager
 def workspace(data_dir: Path, job_id: str) -> Iterator[Path]:
@@ -27,15 +29,5 @@ def _sweep(root: Path) -> None:
     """Remove folders whose process is gone; one with our own number is of a predecessor (a process runs one job)."""
     for folder in root.iterdir():
         owner = folder.name.partition("-")[0]
-        if owner.isdigit() and (int(owner) == os.getpid() or not _is_running(int(owner))):
+        if owner.isdigit() and (int(owner) == os.getpid() or not is_running(int(owner))):
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -107,3 +107,22 @@ def test_a_driving_file_that_changed_since_its_probe_is_refused(
             batch_frames=4,
         )
     assert not (tmp_path / "out.mp4").exists()
+
+
+def test_sound_that_cannot_be_decoded_is_said(
+    short_clip: Path, source: Path, animator: Animator, tmp_path: Path
+) -> None:
+    note = "The sound (codec dts) cannot be decoded and is left out."
+    facts = media.probe_video(short_clip, UNLIMITED).model_copy(update={"has_audio": False, "audio_note": note})
+    for audio, warnings in ((True, (note,)), (False, ())):
+        report = animate_video(
+            source,
+            short_clip,
+            facts,
+            tmp_path / f"{audio}.mp4",
+            animator,
+            AnimationOptions(audio=audio),
+            limits=UNLIMITED,
+            batch_frames=16,
+        )
+        assert (report.has_audio, report.warnings) == (False, warnings)
