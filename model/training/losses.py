@@ -42,7 +42,7 @@ def generator_gan(of_drawn: Sequence[Judgement]) -> Tensor:
 
 
 def discriminator_gan(of_real: Sequence[Judgement], of_drawn: Sequence[Judgement]) -> Tensor:
-    """Least-squares GAN, the discriminator's side: real patches should be scored 1, drawn ones 0. Summed over scales."""
+    """Least-squares GAN, the discriminator's side: real patches should score 1, drawn ones 0. Summed over scales."""
     return _summed(
         (1 - real.scores_B1hw.float()).square().mean() + drawn.scores_B1hw.float().square().mean()
         for real, drawn in zip(of_real, of_drawn, strict=True)
