@@ -2,63 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
-from contextlib import contextmanager
-from functools import wraps
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from worker.terminal import counter, errors_in_one_line, interrupt, progress
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from model.data.clip_cache import CacheProgress
+    from model.training.train import Progress
     from worker.settings import Settings
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def _interrupt(_number: int, _frame: object) -> NoReturn:
-    raise KeyboardInterrupt
-
-
-def _errors_in_one_line(command: Callable[P, R]) -> Callable[P, R]:
-    """End a command that fails as expected with one line and exit code 1, not with a traceback."""
-
-    @wraps(command)
-    def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        from pydantic import ValidationError
-
-        from worker.errors import AnimationError
-
-        try:
-            return command(*args, **kwargs)
-        except ValidationError as error:
-            first = error.errors()[0]
-            name = "_".join(("ANIMATO", *map(str, first["loc"]))).upper()
-            _fail("invalid_settings", f"{name}: {first['msg']}.", "docs/operations.md lists the settings.")
-        except OSError as error:
-            _fail("file_error", f"{error.filename or 'A file'}: {error.strerror or error}.", None)
-        except AnimationError as error:
-            _fail(error.code, error.detail, error.hint)
-        except KeyboardInterrupt:
-            _fail("interrupted", "Stopped.", None)
-        except Exception as error:
-            # The model's errors have the same three fields, in a tree of their own: model/ does not know worker/.
-            if type(error).__module__ != "model.errors":
-                raise
-            _fail(getattr(error, "code", ""), getattr(error, "detail", ""), getattr(error, "hint", None))
-
-    return run
-
-
-def _fail(code: str, detail: str, hint: str | None) -> NoReturn:
-    click.echo(f"animato: error: {detail}{f' {hint}' if hint else ''} [{code}]", err=True)
-    sys.exit(1)
 
 
 def _settings(**overrides: object) -> Settings:
@@ -81,7 +40,7 @@ def main() -> None:
 
     logs.configure("WARNING")
     # `kill` ends a command as Ctrl-C does: half-written files are removed, children are ended.
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
 
 
 @main.command()
@@ -96,7 +55,7 @@ def main() -> None:
 @click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Queue, files and logs. [data]")
 @device_option
 @precision_option
-@_errors_in_one_line
+@errors_in_one_line
 def up(host: str, port: int, data_dir: Path | None, device: str | None, precision: str | None) -> None:
     """Run the whole service here: queue, worker and API, with nothing else to install."""
     from worker.embedded import Stack
@@ -118,7 +77,7 @@ def up(host: str, port: int, data_dir: Path | None, device: str | None, precisio
 @click.option("--batch-frames", type=click.IntRange(1, 256), help="Frames that go through the network at once. [8]")
 @device_option
 @precision_option
-@_errors_in_one_line
+@errors_in_one_line
 def animate(
     source: Path,
     driving: Path,
@@ -133,7 +92,7 @@ def animate(
     from worker.engine.local import animate_locally
 
     settings = _settings(device=device, precision=precision, batch_frames=batch_frames)
-    report = animate_locally(source, driving, output, settings, options, fps=fps, progress=_progress)
+    report = animate_locally(source, driving, output, settings, options, fps=fps, progress=progress)
     for warning in report.warnings:
         click.echo(f"animato: warning: {warning}", err=True)
     sound = "with sound" if report.has_audio else "no sound"
@@ -142,13 +101,13 @@ def animate(
 
 @main.command()
 @click.option("-o", "--output", "folder", default="demo", show_default=True, type=click.Path(path_type=Path))
-@_errors_in_one_line
+@errors_in_one_line
 def demo(folder: Path) -> None:
     """Start the service, post the sample pair over HTTP, and save the result and a side-by-side picture."""
     from worker.demo import run_demo
 
     with tempfile.TemporaryDirectory(prefix="animato-demo-") as data_dir:
-        video, picture = run_demo(_settings(data_dir=Path(data_dir)), folder, say=click.echo, progress=_progress)
+        video, picture = run_demo(_settings(data_dir=Path(data_dir)), folder, say=click.echo, progress=progress)
     click.echo(f"The animation:  {video}\nSide by side:   {picture}")
 
 
@@ -158,7 +117,7 @@ def models() -> None:
 
 
 @models.command("list")
-@_errors_in_one_line
+@errors_in_one_line
 def list_models() -> None:
     """List the bundles that ship and those in the folders of ANIMATO_MODELS."""
     from worker.catalog import list_models
@@ -169,7 +128,7 @@ def list_models() -> None:
 
 @models.command("show")
 @click.argument("name")
-@_errors_in_one_line
+@errors_in_one_line
 def show_model(name: str) -> None:
     """Show what is known of the bundle NAME, after checking its files."""
     from model.bundle import load_bundle
@@ -188,7 +147,7 @@ def show_model(name: str) -> None:
 @click.option("--half", is_flag=True, help="Store the weights as 16-bit floats: half the size.")
 @click.option("--licence", default="", help="Under what terms the weights are; recorded in the bundle.")
 @click.option("--notes", default="", help="What people should know of this model; recorded in the bundle.")
-@_errors_in_one_line
+@errors_in_one_line
 def import_model(
     checkpoint: Path, preset: str | None, config: Path | None, output: Path, half: bool, licence: str, notes: str
 ) -> None:
@@ -206,11 +165,109 @@ def import_model(
     click.echo(f"{output}: a bundle. To serve it: ANIMATO_MODELS={output.parent} animato up")
 
 
-@contextmanager
-def _progress(label: str, length: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on the terminal; yields a function that is told how many are done."""
-    with click.progressbar(length=length, label=label, file=sys.stderr, show_pos=True) as bar:
-        yield lambda done: bar.update(done - bar.pos)
+@main.group()
+def data() -> None:
+    """Make and check data sets to train on."""
+
+
+@data.command("check")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--frame-size", type=click.IntRange(16, 1024), default=256, show_default=True)
+@click.option("--sheet", type=click.Path(path_type=Path), default="contact-sheet.png", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@errors_in_one_line
+def check_data(folder: Path, frame_size: int, sheet: Path, as_json: bool) -> None:
+    """Look for what would spoil a training run on FOLDER; exits with 1 when it cannot be used."""
+    from model.data.check import check_data_set
+
+    report = check_data_set(folder, frame_size, on_progress=counter("Checking"))
+    report.write_contact_sheet(sheet)
+    click.echo(json.dumps(report.to_json(), indent=2) if as_json else f"{report.text()}\nContact sheet: {sheet}")
+    sys.exit(report.verdict == "unusable")
+
+
+@data.command("avatars")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for the MP4 files.")
+@click.option("--clips", type=click.IntRange(1), required=True, help="How many.")
+@click.option("--clips-per-identity", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--frames", type=click.IntRange(2), default=75, show_default=True, help="Of each, at 25 a second.")
+@click.option("--size", type=click.IntRange(32, 1024), default=256, show_default=True, help="Pixels a side.")
+@click.option("--split", type=click.Choice(["train", "test"]), default="train", show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@errors_in_one_line
+def draw_avatars(output: Path, **options: Any) -> None:
+    """Draw clips of cartoon heads: a data set with no rights of others."""
+    from model.data.avatars import write_clips
+
+    written = write_clips(output, on_progress=counter("Drawing"), **options)
+    click.echo(f"{output}: {len(written)} clips")
+
+
+@main.command()
+@click.option("--preset", help="vox-256, taichi-256, ..., avatars-64, avatars-128, avatars-256")
+@click.option("--data", "folder", type=click.Path(path_type=Path), help="Clips; the avatars presets need none.")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The run's folder.")
+@click.option("--resume", is_flag=True, help="Go on with the run in --output.")
+@click.option("--init-from", type=click.Path(path_type=Path), help="A bundle, run or published checkpoint.")
+@click.option("--dry-run", is_flag=True, help="Write run.json and stop.")
+@click.option("--steps", "num_steps", type=click.IntRange(1), help="Length of the run.")
+@click.option("--batch-size", type=click.IntRange(1), help="Pairs in a step, over all devices together.")
+@click.option("--workers", "num_workers", type=click.IntRange(0), help="Processes that read or draw ahead.")
+@click.option("--seed", type=click.IntRange(0))
+@click.option("--log-every", type=click.IntRange(1))
+@click.option("--sample-every", type=click.IntRange(1))
+@click.option("--checkpoint-every", type=click.IntRange(1))
+@device_option
+@click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Of the convolutions.")
+@errors_in_one_line
+def train(
+    preset: str | None,
+    folder: Path | None,
+    output: Path,
+    resume: bool,
+    init_from: Path | None,
+    dry_run: bool,
+    **changes: Any,
+) -> None:
+    """Train a network on clips, or on drawn avatars; Ctrl-C writes a checkpoint first."""
+    from model.training.launch import Launch, launch
+
+    if (preset is None) != resume:
+        raise click.UsageError("give --preset for a new run, or --resume")
+    given = tuple((name, value) for name, value in changes.items() if value is not None)
+    wanted = Launch(output=output, preset=preset, data=folder, resume=resume, init_from=init_from, changes=given)
+    _config, path = launch(wanted, dry_run=dry_run, on_cache=_cached, on_progress=_step)
+    click.echo(f"{path}" if dry_run else f"{path}\nTo serve it: animato export {output} -o models/NAME")
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The bundle's folder (new).")
+@click.option("--half", is_flag=True, help="Store the weights as 16-bit floats: half the size.")
+@click.option("--average/--newest", default=True, show_default=True, help="The moving average of the weights.")
+@click.option("--licence", default="")
+@click.option("--notes", default="", help="What people should know of this model.")
+@errors_in_one_line
+def export(run: Path, output: Path, half: bool, average: bool, licence: str, notes: str) -> None:
+    """Turn the newest checkpoint of RUN into a bundle that can be served."""
+    from model.export import export_bundle
+
+    export_bundle(run, output, half=half, average=average, licence=licence, notes=notes)
+    click.echo(f"{output}: a bundle. To serve it: ANIMATO_MODELS={output.parent} animato up")
+
+
+def _cached(progress: CacheProgress) -> None:
+    counter("Decoding clips")(progress.done, progress.total)
+
+
+def _step(progress: Progress) -> None:
+    """One line that changes on a terminal; elsewhere one line every hundred steps."""
+    if sys.stderr.isatty() or progress.step % 100 == 0 or progress.step == progress.num_steps:
+        terms = "  ".join(f"{name} {value:.3g}" for name, value in progress.losses.items())
+        left = timedelta(seconds=round(progress.remaining_s))
+        line = f"step {progress.step}/{progress.num_steps}  {progress.seconds_per_step:.2f} s  left {left}  {terms}"
+        ends = not sys.stderr.isatty() or progress.step == progress.num_steps
+        click.echo(f"\r\x1b[K{line}" if sys.stderr.isatty() else line, nl=ends, err=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,102 @@
+"""From what a person asks for to a run: the preset, the data, where to start. What `animato train` calls."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from model.data.augmentation import NO_AUGMENTATION, PUBLISHED
+from model.data.avatars import AvatarPairs
+from model.data.clip_cache import CacheProgress
+from model.data.clips import ClipPairs
+from model.data.pairs import PairSource
+from model.errors import ConfigError
+from model.training.place import Place
+from model.training.presets import PRESETS
+from model.training.run_folder import prepare_run, read_run
+from model.training.settings import TrainConfig
+from model.training.train import Progress, run_training
+
+_BY_IDENTITY = frozenset({"vox-256", "vox-adv-256", "taichi-256", "taichi-adv-256"})
+"""Published configurations whose epochs visit identities, not clips."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Launch:
+    """What a person asks for. Exactly one of `preset` and `resume` says what run it is."""
+
+    output: Path
+    preset: str | None = None
+    data: Path | None = None
+    """A folder of clips; None draws avatars, which only the `avatars-*` presets are made for."""
+    resume: bool = False
+    init_from: Path | None = None
+    changes: tuple[tuple[str, Any], ...] = ()
+    """Settings of `TrainConfig` that differ from the preset's."""
+
+
+def launch(
+    wanted: Launch,
+    *,
+    dry_run: bool = False,
+    on_cache: Callable[[CacheProgress], None] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> tuple[TrainConfig, Path]:
+    """Train, and return the configuration and the last checkpoint; `dry_run` stops after writing `run.json`.
+
+    Raises `ConfigError`, `DataError` and what `run_training` raises.
+    """
+    config = _configuration(wanted)
+    if wanted.data is None and not config.name.startswith("avatars-"):
+        raise ConfigError("config_invalid", f"{config.name} needs a folder of clips.", "Give one with --data.")
+    place = Place(config.device)
+    share = place.share(config)
+    if wanted.data is None:
+        size, seed = config.model.frame_size, config.seed
+        # On a GPU the frames are drawn where they are needed, unless processes of their own draw ahead.
+        device = place.device if config.num_workers == 0 else "cpu"
+        pairs: PairSource = AvatarPairs(size, share, seed=seed, device=device)
+        unseen: PairSource = AvatarPairs(size, min(share, 8), seed=seed, split="test")
+        data_name = "avatars"
+    else:
+        clips = _clips(wanted.data, config, share, on_cache)
+        config = config.with_clips(clips.pairs_per_epoch)
+        pairs = unseen = clips
+        data_name = wanted.data.name
+    if dry_run:
+        return config, prepare_run(config, wanted.output, resume=wanted.resume)
+    checkpoint = run_training(
+        config,
+        pairs,
+        wanted.output,
+        resume=wanted.resume,
+        init_from=wanted.init_from,
+        on_progress=on_progress,
+        sample_from=unseen,
+        facts={"data": data_name},
+    )
+    return config, checkpoint
+
+
+def _configuration(wanted: Launch) -> TrainConfig:
+    if wanted.resume:
+        return replace(read_run(wanted.output), **dict(wanted.changes))
+    if wanted.preset is None or wanted.preset not in PRESETS:
+        raise ConfigError(
+            "config_invalid", f"There is no training preset {wanted.preset!r}.", f"There are: {', '.join(PRESETS)}."
+        )
+    return replace(PRESETS[wanted.preset](), **dict(wanted.changes))
+
+
+def _clips(
+    folder: Path, config: TrainConfig, share: int, on_cache: Callable[[CacheProgress], None] | None
+) -> ClipPairs:
+    return ClipPairs(
+        folder,
+        frame_size=config.model.frame_size,
+        batch_size=share,
+        seed=config.seed,
+        id_sampling=config.name in _BY_IDENTITY,
+        augmentation=PUBLISHED.get(config.name, NO_AUGMENTATION),
+        on_progress=on_cache,
+    )

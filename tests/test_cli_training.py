@@ -1,0 +1,93 @@
+"""From clips to a served bundle on the command line: draw, check, train, interrupt, resume, export, animate."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY, wait_until
+
+ANIMATO = [sys.executable, str(REPOSITORY / "animato.py")]
+QUICK = ["--batch-size", "2", "--log-every", "1", "--checkpoint-every", "1", "--sample-every", "2"]
+
+
+def animato(folder: Path, *arguments: str, code: int = 0) -> str:
+    run = subprocess.run([*ANIMATO, *arguments], cwd=folder, capture_output=True, text=True, timeout=110, check=False)
+    assert run.returncode == code, run.stderr
+    assert "Traceback" not in run.stderr
+    return run.stdout + run.stderr
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("training")
+    drawn = animato(
+        folder, "data", "avatars", "-o", "clips", "--clips", "6", "--clips-per-identity", "2", "--frames", "8",
+        "--size", "64",
+    )  # fmt: skip
+    assert "6 clips" in drawn
+    return folder / "clips"
+
+
+def test_check_tells_what_is_there_and_what_is_wrong(clips: Path, tmp_path: Path) -> None:
+    text = animato(tmp_path, "data", "check", str(clips), "--frame-size", "64")
+    assert "6 clips of 3 identities, 48 frames" in text
+    assert (tmp_path / "contact-sheet.png").read_bytes().startswith(b"\x89PNG")
+    printed = animato(tmp_path, "data", "check", str(clips), "--json")
+    report = json.loads(printed[printed.index("{") : printed.rindex("}") + 1])
+    assert report["verdict"] in ("ready", "doubtful")
+    (tmp_path / "empty").mkdir()
+    assert "[data_empty]" in animato(tmp_path, "data", "check", "empty", code=1)
+
+
+def test_train_on_clips_interrupt_resume_export_serve(clips: Path, tmp_path: Path) -> None:
+    command = [*ANIMATO, "train", "--preset", "avatars-64", "--data", str(clips), "-o", "run", "--steps", "500", *QUICK]
+    checkpoints = tmp_path / "run" / "checkpoints"
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+        try:
+            wait_until(lambda: any(checkpoints.glob("step-*.pt")), "a checkpoint is written", 60)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 130
+        finally:
+            process.kill()
+    done = int(max(checkpoints.glob("step-*.pt")).stem.partition("-")[2])
+    assert 0 < done < 500
+
+    animato(tmp_path, "train", "--resume", "-o", "run", "--data", str(clips), "--steps", str(done + 2))
+    steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert steps == list(range(1, done + 3)), "no step is missing and none is there twice"
+    assert any((tmp_path / "run" / "samples").glob("*.png"))
+
+    animato(tmp_path, "export", "run", "-o", "models/mine", "--half")
+    source, driving = (str(REPOSITORY / "api" / "samples" / name) for name in ("source.png", "driving.mp4"))
+    served = subprocess.run(
+        [*ANIMATO, "animate", source, driving, "-o", "out.mp4", "--model", "mine", "--batch-frames", "32"],
+        cwd=tmp_path,
+        env={"PATH": "", "ANIMATO_MODELS": "models", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=True,
+    )
+    assert "107 frames, 25/1 frames/s, 64×64" in served.stdout
+
+
+def test_what_cannot_be_trained_is_said_in_one_line(tmp_path: Path) -> None:
+    assert "[config_invalid]" in animato(tmp_path, "train", "--preset", "vox-256", "-o", "run", code=1)
+    assert "[config_invalid]" in animato(tmp_path, "train", "--preset", "nope", "-o", "run", code=1)
+    assert "[run_not_found]" in animato(tmp_path, "train", "--resume", "-o", "run", code=1)
+    assert "[run_not_found]" in animato(tmp_path, "export", "run", "-o", "bundle", code=1)
+    animato(tmp_path, "train", "-o", "run", code=2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_writes_the_configuration_and_stops(tmp_path: Path) -> None:
+    animato(tmp_path, "train", "--preset", "avatars-128", "-o", "run", "--dry-run", "--seed", "7")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.json"]
+    config = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (config["name"], config["seed"], config["model"]["frame_size"]) == ("avatars-128", 7, 128)
