@@ -7,8 +7,9 @@ Numbers of the presets are those of the published configuration files; a test co
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any
 
+from model.config_reader import read_dataclass
 from model.errors import ConfigError
 
 
@@ -123,65 +124,18 @@ class ModelConfig:
 
         Raises `ConfigError` for an unknown key, a missing key, or a value of the wrong type or size.
         """
-        return _build(cls, values, "model")
+        return read_dataclass(cls, values, "model")
 
-
-T = TypeVar("T")
-
-# Which fields hold another dataclass; everything else is a plain value.
-_NESTED: Mapping[str, type] = MappingProxyType(
-    {
-        "keypoint_detector": KeypointDetectorConfig,
-        "generator": GeneratorConfig,
-        "dense_motion": DenseMotionConfig,
-        "discriminator": DiscriminatorConfig,
-        "motion_transfer": MotionTransferOptions,
-    }
-)
 
 # Fields for which zero is a meaning, not a mistake.
 _MAY_BE_ZERO = frozenset({"pad", "num_bottleneck_blocks", "num_down_blocks"})
 
 
-def _build(cls: type[T], values: Any, where: str) -> T:
-    """Make `cls` from a mapping, refusing what it does not know."""
-    if not isinstance(values, Mapping):
-        raise ConfigError("config_invalid", f"{where} must be a mapping, not {type(values).__name__}.")
-    known = {entry.name: entry for entry in fields(cls)}  # type: ignore[arg-type]
-    unknown = sorted(set(values) - set(known))
-    if unknown:
-        raise ConfigError("config_unknown_key", f"{where} has unknown keys: {', '.join(map(str, unknown))}.")
-    arguments: dict[str, Any] = {}
-    for key, value in values.items():
-        nested = _NESTED.get(key)
-        if nested is None:
-            arguments[key] = _plain(value, known[key].type, f"{where}.{key}")
-        elif value is None and key == "discriminator":
-            arguments[key] = None
-        else:
-            arguments[key] = _build(nested, value, f"{where}.{key}")
-    try:
-        return cls(**arguments)
-    except TypeError as error:
-        raise ConfigError("config_missing_key", f"{where} is incomplete: {error}.") from None
-
-
-def _plain(value: Any, expected: Any, where: str) -> Any:
-    """Check one plain value; whole numbers are welcome where a float is expected."""
-    if expected == tuple[float, ...]:
-        if isinstance(value, list | tuple) and value:
-            return tuple(_plain(item, float, where) for item in value)
-    elif expected is float:
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
-    elif isinstance(value, expected) and (expected is bool or not isinstance(value, bool)):
-        return value
-    raise ConfigError("config_invalid", f"{where} cannot be {value!r}.")
-
-
 def _require_positive(part: Any) -> None:
     for entry in fields(part):
         value = getattr(part, entry.name)
+        if value == ():
+            raise ConfigError("config_invalid", f"{type(part).__name__}.{entry.name} cannot be empty.")
         for number in value if isinstance(value, tuple) else (value,):
             if isinstance(number, bool) or not isinstance(number, int | float):
                 continue

@@ -4,10 +4,11 @@ Nothing here imports torch. The published schedules and our own are in `model.tr
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from typing import Any, Literal, TypeVar, get_args
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, get_args
 
 from model.config import ModelConfig
+from model.config_reader import read_dataclass
 from model.errors import ConfigError
 from model.training.errors import TrainingError
 
@@ -152,10 +153,7 @@ class TrainConfig:
 
         Raises `ConfigError` for an unknown key, a missing key or a value of the wrong type.
         """
-        return _build(cls, values, "train")
-
-
-T = TypeVar("T")
+        return read_dataclass(cls, values, "train")
 
 
 def resumable_difference(old: TrainConfig, new: TrainConfig) -> str:
@@ -192,48 +190,6 @@ def _cosine(share: float) -> float:
     from math import cos, pi
 
     return 0.02 + 0.98 * (1 + cos(pi * min(1.0, share))) / 2
-
-
-def _build(cls: type[T], values: Any, where: str) -> T:
-    if not isinstance(values, Mapping):
-        raise ConfigError("config_invalid", f"{where} must be a mapping, not {type(values).__name__}.")
-    known = {entry.name: entry.type for entry in fields(cls)}  # type: ignore[arg-type]
-    unknown = sorted(set(values) - set(known))
-    if unknown:
-        raise ConfigError("config_unknown_key", f"{where} has unknown keys: {', '.join(map(str, unknown))}.")
-    arguments: dict[str, Any] = {}
-    for key, value in values.items():
-        expected = next((item for item in get_args(known[key]) if is_dataclass(item)), known[key])
-        if expected is ModelConfig:
-            arguments[key] = ModelConfig.from_dict(value)
-        elif not is_dataclass(expected):
-            arguments[key] = _checked(value, expected, f"{where}.{key}")
-        elif value is None and expected is not known[key]:
-            arguments[key] = None
-        else:
-            assert isinstance(expected, type)
-            arguments[key] = _build(expected, value, f"{where}.{key}")
-    try:
-        return cls(**arguments)
-    except TypeError as error:
-        raise ConfigError("config_missing_key", f"{where} is incomplete: {error}.") from None
-
-
-def _checked(value: Any, expected: Any, where: str) -> Any:
-    """Check one plain value against its annotation; whole numbers are welcome where a float is expected."""
-    arguments = get_args(expected)
-    if getattr(expected, "__origin__", None) is tuple:
-        if isinstance(value, list | tuple):
-            return tuple(_checked(item, arguments[0], where) for item in value)
-    elif getattr(expected, "__origin__", None) is Literal:
-        if value in arguments:
-            return value
-    elif expected is float:
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
-    elif isinstance(value, expected) and (expected is bool or not isinstance(value, bool)):
-        return value
-    raise ConfigError("config_invalid", f"{where} cannot be {value!r}.")
 
 
 def _require_one_of(where: str, value: str, allowed: Any) -> None:
