@@ -20,7 +20,7 @@ import redis
 from worker import media
 from worker.embedded import find_redis_server, redis_arguments
 from worker.job_store import JobStore
-from worker.jobs import ImageFacts, JobInput, VideoFacts
+from worker.jobs import ImageFacts, JobInput, JobResult, VideoFacts
 from worker.settings import UNLIMITED, Settings
 from worker.storage import Storage, open_storage
 
@@ -79,6 +79,24 @@ def media_dir() -> Path:
     if not folder.is_dir():
         pytest.skip("set ANIMATO_TEST_MEDIA to a folder with sample media")
     return folder
+
+
+def job_result(**changes: object) -> JobResult:
+    """The result of an animation that nobody has drawn, with `changes`."""
+    result = JobResult(
+        key="animations/x/result-1.mp4",
+        media_type="video/mp4",
+        size_bytes=1,
+        sha256="2" * 64,
+        width=128,
+        height=128,
+        fps="25/1",
+        frames=100,
+        duration_s=4.0,
+        has_audio=False,
+        model="avatars-128",
+    )
+    return result.model_copy(update=changes)
 
 
 def ffmpeg_children() -> list[int]:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from tests.api.conftest import Service, assert_problem
-from worker.jobs import AnimationOptions, Job, JobError, JobInput, JobResult, JobState, new_id
+from tests.conftest import job_result
+from worker.jobs import AnimationOptions, Job, JobError, JobInput, JobState, new_id
 
 UNKNOWN = "anm_" + "0" * 26
 
@@ -36,19 +37,8 @@ def finish(service: Service, job: Job, state: JobState) -> None:
     elif state is JobState.CANCELED:
         service.job_store.stop_canceled(job.id, fence)
     else:
-        result = JobResult(
-            key=f"animations/{job.id}/result-{fence}.mp4",
-            media_type="video/mp4",
-            size_bytes=10,
-            sha256="2" * 64,
-            width=128,
-            height=128,
-            fps="25/1",
-            frames=100,
-            duration_s=4.0,
-            has_audio=False,
-            model="avatars-128",
-            warnings=("The sound could not be kept.",),
+        result = job_result(
+            key=f"animations/{job.id}/result-{fence}.mp4", size_bytes=10, warnings=("The sound could not be kept.",)
         )
         assert service.job_store.commit(job.id, fence, result)
 

@@ -10,7 +10,8 @@ import pytest
 
 from api.ranges import ByteRange, RangeNotSatisfiable, parse_range
 from tests.api.conftest import Service, assert_problem
-from worker.jobs import AnimationOptions, JobError, JobInput, JobResult, new_id
+from tests.conftest import job_result
+from worker.jobs import AnimationOptions, JobError, JobInput, new_id
 
 VIDEO = bytes(range(256)) * 4000  # a megabyte
 ETAG = f'"{hashlib.sha256(VIDEO).hexdigest()}"'
@@ -30,19 +31,7 @@ def path(service: Service, queued: str, tmp_path: Path) -> str:
     local = tmp_path / "result.mp4"
     local.write_bytes(VIDEO)
     service.storage.put_file(key, local, "video/mp4")
-    result = JobResult(
-        key=key,
-        media_type="video/mp4",
-        size_bytes=len(VIDEO),
-        sha256=ETAG.strip('"'),
-        width=128,
-        height=128,
-        fps="25/1",
-        frames=100,
-        duration_s=4.0,
-        has_audio=False,
-        model="avatars-128",
-    )
+    result = job_result(key=key, size_bytes=len(VIDEO), sha256=ETAG.strip('"'))
     assert service.job_store.commit(queued, claim.fence, result)
     return f"/animations/{queued}/result"
 

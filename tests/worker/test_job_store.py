@@ -8,10 +8,10 @@ from collections.abc import Callable
 import pytest
 import redis
 
-from tests.conftest import wait_until
+from tests.conftest import job_result, wait_until
 from worker.errors import QueueUnavailable
 from worker.job_store import JobStore
-from worker.jobs import TRANSITIONS, AnimationOptions, Job, JobError, JobInput, JobResult, JobState, is_id, new_id
+from worker.jobs import TRANSITIONS, AnimationOptions, Job, JobError, JobInput, JobState, is_id, new_id
 from worker.settings import Settings
 
 Submit = Callable[[], Job]
@@ -28,22 +28,6 @@ def submit(job_store: JobStore, job_input: JobInput) -> Submit:
 def hasty(settings: Settings) -> JobStore:
     """A store whose leases end at once and whose retries wait for nothing."""
     return JobStore.connect(settings.model_copy(update={"lease_s": 0.001, "retry_backoff_s": 0.0}))
-
-
-def result(key: str = "animations/x/result-1.mp4") -> JobResult:
-    return JobResult(
-        key=key,
-        media_type="video/mp4",
-        size_bytes=1,
-        sha256="2" * 64,
-        width=128,
-        height=128,
-        fps="25/1",
-        frames=100,
-        duration_s=4.0,
-        has_audio=False,
-        model="avatars-128",
-    )
 
 
 def stored(store: JobStore, job: Job) -> Job:
@@ -122,11 +106,11 @@ def test_success_is_visible_once_and_final(job_store: JobStore, submit: Submit) 
     assert job_store.heartbeat(job.id, claim.fence, 42) == "ok"
     running = stored(job_store, job)
     assert (running.state, running.frames_done, running.percent) == (JobState.PROCESSING, 42, 42)
-    assert job_store.commit(job.id, claim.fence, result())
+    assert job_store.commit(job.id, claim.fence, job_result())
     done = stored(job_store, job)
-    assert (done.state, done.result, done.percent, done.owner) == (JobState.SUCCEEDED, result(), 100, None)
+    assert (done.state, done.result, done.percent, done.owner) == (JobState.SUCCEEDED, job_result(), 100, None)
     assert done.finished_at is not None
-    assert job_store.commit(job.id, claim.fence, result()), "the same commit again, as after a lost answer"
+    assert job_store.commit(job.id, claim.fence, job_result()), "the same commit again, as after a lost answer"
     assert job_store.fail(job.id, claim.fence, FINAL, attempt=1) is None
     assert not job_store.stop_canceled(job.id, claim.fence)
     assert job_store.claim(job.id, "other") is None
@@ -153,10 +137,10 @@ def test_the_fence_refuses_a_worker_that_lost_its_lease(job_store: JobStore, has
     assert new is not None
     assert new.fence > old_fence
     assert job_store.heartbeat(job.id, old_fence, 1) == "lost"
-    assert not job_store.commit(job.id, old_fence, result())
+    assert not job_store.commit(job.id, old_fence, job_result())
     assert job_store.fail(job.id, old_fence, FINAL, attempt=1) is None
     assert stored(job_store, job).state is JobState.PROCESSING
-    assert job_store.commit(job.id, new.fence, result())
+    assert job_store.commit(job.id, new.fence, job_result())
 
 
 def test_the_housekeeper_queues_the_silent_again_and_rings(
@@ -168,7 +152,7 @@ def test_the_housekeeper_queues_the_silent_again_and_rings(
     assert job_store.release_expired() == [job.id]
     assert stored(job_store, job).state is JobState.QUEUED
     assert stored(job_store, running).state is JobState.PROCESSING
-    assert not job_store.commit(job.id, old_fence, result()), "frozen, released, woken: too late"
+    assert not job_store.commit(job.id, old_fence, job_result()), "frozen, released, woken: too late"
     assert job_store.due_rings() == [job.id]
     assert job_store.due_rings() == [], "rung a moment ago"
     claim = job_store.claim(job.id, "next")
@@ -289,7 +273,7 @@ def test_a_finished_job_gets_no_lease(job_store: JobStore, submit: Submit) -> No
     job = submit()
     claim = job_store.claim(job.id, "w")
     assert claim is not None
-    job_store.commit(job.id, claim.fence, result())
+    job_store.commit(job.id, claim.fence, job_result())
     assert job_store.heartbeat(job.id, claim.fence, 5) == "lost"
     done = stored(job_store, job)
     assert (done.frames_done, done.lease_until) == (100, None)
