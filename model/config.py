@@ -66,6 +66,9 @@ class GeneratorConfig:
     num_bottleneck_blocks: int
     dense_motion: DenseMotionConfig
     estimate_occlusion_map: bool = False
+    skips: bool = False
+    """Fill what is visible in the source from its finer levels and its pixels, moved along the same flow. No model of
+    the FOMM paper does this; Siarohin et al. 2021 (articulated animation) do. Needs the occlusion map."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,6 +113,9 @@ class ModelConfig:
             ("generator", 1.0, self.generator.num_down_blocks),
         ):
             _require_halvings(label, self.frame_size * scale_factor, num_halvings)
+
+        if self.generator.skips and not self.generator.estimate_occlusion_map:
+            raise ConfigError("config_invalid", "generator.skips needs generator.estimate_occlusion_map.")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values; `from_dict` reads them back."""
@@ -240,6 +246,7 @@ def avatars_128() -> ModelConfig:
             num_down_blocks=2,
             num_bottleneck_blocks=4,
             estimate_occlusion_map=True,
+            skips=True,
             dense_motion=DenseMotionConfig(block_expansion=16, num_blocks=4, max_features=256, scale_factor=0.5),
         ),
     )

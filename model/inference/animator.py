@@ -6,6 +6,7 @@ is kept but the reference of the motion. Keypoints and coordinates are float32 a
 Shapes: T frames, B batch, 1 the one source, C channels, H W height and width, K keypoints.
 """
 
+import copy
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
@@ -20,6 +21,7 @@ from model.errors import DeviceError, NumericalError
 from model.inference.motion_transfer import MotionReference, motion_reference, transfer_motion
 from model.inference.pixels import to_pixels, to_tensor
 from model.networks.blocks import halve_convolutions
+from model.networks.generator import SourceLevels
 from model.networks.keypoints import Keypoints
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -30,7 +32,7 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 class PreparedSource(NamedTuple):
     """All that the networks need of the source, on the animator's device."""
 
-    features_1CHW: Tensor
+    levels: SourceLevels
     small_source_1CHW: Tensor
     keypoints: Keypoints
 
@@ -54,6 +56,7 @@ class Animator:
             raise DeviceError("precision_unsupported", f"There is no precision {precision!r}.", "fp32, bf16 or fp16.")
         if precision == "fp16" and self.device.type == "cpu":
             raise DeviceError("precision_unsupported", "fp16 needs a GPU.", "On a CPU use fp32 or bf16.")
+        self._use_jacobians = True
         self.num_parameters: int = bundle.networks.num_parameters
         self._keypoint_detector = bundle.networks.keypoint_detector.to(self.device)
         self._generator = bundle.networks.generator.to(self.device)
@@ -74,8 +77,26 @@ class Animator:
             return PreparedSource(
                 self._generator.encode(source_1CHW),
                 self._generator.dense_motion_network.downsample(source_1CHW),
-                self._keypoint_detector(source_1CHW),
+                self._detect(source_1CHW),
             )
+
+    def keypoints(self, frames_THWC: NDArray[np.uint8]) -> Keypoints:
+        """Return the keypoints, batch T, of uint8_THWC frames.
+
+        Raises `ValueError` for frames of another size or type.
+        """
+        self._check(frames_THWC, "frames")
+        with torch.inference_mode():
+            return self._detect(to_tensor(frames_THWC, self.device))
+
+    def without_jacobians(self) -> "Animator":
+        """Return an animator of the same networks that moves each keypoint by translation alone.
+
+        That is how a zeroth-order model moves; one that was trained as such may of course do better.
+        """
+        zeroth = copy.copy(self)
+        zeroth._use_jacobians = False
+        return zeroth
 
     def animate(
         self,
@@ -99,7 +120,7 @@ class Animator:
                 yield driving_THWC
                 continue
             with torch.inference_mode():
-                driving = self._keypoint_detector(to_tensor(driving_THWC, self.device))
+                driving = self._detect(to_tensor(driving_THWC, self.device))
                 if reference is None:
                     reference = motion_reference(prepared.keypoints, _first(driving), options)
                 frames_BCHW = self._draw(prepared, transfer_motion(driving, reference, options))
@@ -107,9 +128,13 @@ class Animator:
             # Outside the block: inference mode must not leak into the consumer while this generator is suspended.
             yield frames_THWC
 
+    def _detect(self, frames_BCHW: Tensor) -> Keypoints:
+        keypoints = self._keypoint_detector(frames_BCHW)
+        return keypoints if self._use_jacobians else keypoints._replace(jacobians_BK22=None)
+
     def _draw(self, prepared: PreparedSource, target: Keypoints) -> Tensor:
         motion = self._generator.dense_motion_network(prepared.small_source_1CHW, prepared.keypoints, target)
-        return self._generator.decode(prepared.features_1CHW, motion)
+        return self._generator.decode(prepared.levels, motion)
 
     def _finite_pixels(self, frames_BCHW: Tensor) -> NDArray[np.uint8]:
         # NaN has no defined value as a byte: it would become an arbitrary picture.

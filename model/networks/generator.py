@@ -3,6 +3,8 @@
 Shapes: B batch, S sources (B, or 1 for one source and many driving frames), C channels, H W height and width.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +16,15 @@ from model.networks.grid import resize_flow, resize_map, warp
 _EDGE_KERNEL_SIZE = 7
 
 
+class SourceLevels(NamedTuple):
+    """What the generator keeps of the source."""
+
+    features_SCHW: Tensor
+    """The innermost features, which are moved before the bottleneck."""
+    finer_SCHW: tuple[Tensor, ...]
+    """With skips: the source itself, then its features from fine to coarse, one for each up block. Else empty."""
+
+
 class Generator(nn.Module):
     """Section 3.2 of the paper. The dense motion network is a part of it, as in published checkpoints."""
 
@@ -22,6 +33,9 @@ class Generator(nn.Module):
         own = config.generator
         widths = [min(own.max_features, own.block_expansion * 2**level) for level in range(own.num_down_blocks + 1)]
         self.align_corners = config.align_corners
+        self.skips = own.skips
+        # What fills in pixels of the source must not shift them: there the flow is resized as it is sampled.
+        self.resize_aligned = own.skips and config.align_corners
         self.dense_motion_network = DenseMotionNetwork(config)
         self.first = SameBlock(config.num_channels, own.block_expansion, _EDGE_KERNEL_SIZE)
         self.down_blocks = nn.ModuleList(
@@ -36,23 +50,37 @@ class Generator(nn.Module):
         )
         self.final = nn.Conv2d(widths[0], config.num_channels, _EDGE_KERNEL_SIZE, padding=_EDGE_KERNEL_SIZE // 2)
 
-    def encode(self, source_SCHW: Tensor) -> Tensor:
-        """Return features_SCHW of frames in [0, 1]: all that depends on the source alone. Needed once for each."""
+    def encode(self, source_SCHW: Tensor) -> SourceLevels:
+        """Encode frames in [0, 1]: all that depends on the source alone. Needed once for each."""
         features_SCHW = self.first(source_SCHW.to(convolution_dtype(self.first)))
+        finer = [source_SCHW]
         for block in self.down_blocks:
+            finer.append(features_SCHW)
             features_SCHW = block(features_SCHW)
-        return features_SCHW
+        return SourceLevels(features_SCHW, tuple(finer) if self.skips else ())
 
-    def decode(self, features_SCHW: Tensor, motion: DenseMotion) -> Tensor:
-        """Draw frames_BCHW, float32 in [0, 1]: the features moved along the flow, dimmed where occluded (Eq. 8)."""
-        moved_BCHW = self.move(features_SCHW, motion.flow_BHW2)
+    def decode(self, source: SourceLevels, motion: DenseMotion) -> Tensor:
+        """Draw frames_BCHW, float32 in [0, 1]: the features moved along the flow, dimmed where occluded (Eq. 8).
+
+        With skips, what is visible in the source is also taken from each finer level of it, and at last from its
+        pixels; what the network has drawn remains where the occlusion map says that the source does not show it.
+        """
+        x_BCHW = self.move(source.features_SCHW, motion.flow_BHW2)
         if motion.occlusion_B1HW is not None:
-            occlusion_B1HW = resize_map(motion.occlusion_B1HW, *moved_BCHW.shape[2:])
-            moved_BCHW = moved_BCHW * occlusion_B1HW.to(moved_BCHW.dtype)
-        moved_BCHW = self.bottleneck(moved_BCHW)
-        for block in self.up_blocks:
-            moved_BCHW = block(moved_BCHW)
-        return torch.sigmoid(self.final(moved_BCHW).float())
+            x_BCHW = x_BCHW * self._fit(motion.occlusion_B1HW, x_BCHW)
+        x_BCHW = self.bottleneck(x_BCHW)
+        for index, block in enumerate(self.up_blocks):
+            x_BCHW = block(x_BCHW)
+            if source.finer_SCHW:
+                x_BCHW = self._fill(x_BCHW, source.finer_SCHW[-1 - index], motion)
+        frames_BCHW = torch.sigmoid(self.final(x_BCHW).float())
+        return self._fill(frames_BCHW, source.finer_SCHW[0], motion) if source.finer_SCHW else frames_BCHW
+
+    def _fill(self, drawn_BCHW: Tensor, source_SCHW: Tensor, motion: DenseMotion) -> Tensor:
+        """Return the source's own level, moved, where it is visible, and what was drawn elsewhere."""
+        assert motion.occlusion_B1HW is not None, "the configuration sees to it"
+        moved_BCHW = self.move(source_SCHW, motion.flow_BHW2).to(drawn_BCHW.dtype)
+        return torch.lerp(drawn_BCHW, moved_BCHW, self._fit(motion.occlusion_B1HW, drawn_BCHW))
 
     def move(self, image_SCHW: Tensor, flow_BHW2: Tensor) -> Tensor:
         """Return image_BCHW read along the flow, which is resized to it.
@@ -60,5 +88,9 @@ class Generator(nn.Module):
         With features this is the first step of `decode`; with the source itself it is the picture of the motion
         that visualisers show and that serving never needs.
         """
-        flow_BHW2 = resize_flow(flow_BHW2, *image_SCHW.shape[2:])
+        flow_BHW2 = resize_flow(flow_BHW2, *image_SCHW.shape[2:], align_corners=self.resize_aligned)
         return warp(image_SCHW, flow_BHW2, align_corners=self.align_corners, padding_mode="zeros")
+
+    def _fit(self, map_B1HW: Tensor, like_BCHW: Tensor) -> Tensor:
+        resized_B1HW = resize_map(map_B1HW, *like_BCHW.shape[2:], align_corners=self.resize_aligned)
+        return resized_B1HW.to(like_BCHW.dtype)

@@ -9,6 +9,9 @@ The networks are convolutional, so weights do not depend on the frame's size. Wh
     generator, n more down blocks         down block i becomes down block i + n, up block i stays up block i (both count
                                           from the inside then), the bottleneck stays; the n outer blocks on either side
                                           and the first and last convolution start anew unless their shapes fit
+    a generator that gains skips          the head of the occlusion map starts anew, at 0.73 everywhere. Without skips
+                                          the map may be 1 wherever nothing is hidden, and it comes out so near to 1
+                                          that it would never learn what it now decides: draw, or fill in
 """
 
 import re
@@ -23,11 +26,15 @@ from model.import_original import read_checkpoint
 from model.networks.assembly import Networks
 from model.training.checkpoint import latest_checkpoint
 from model.training.errors import TrainingError
+from model.training.settings import TrainConfig
 
 _SECTIONS = {"kp_detector": "keypoint_detector", "generator": "generator"}
 _BLUR = ".down.weight"
 _DOWN_BLOCK = re.compile(r"generator\.down_blocks\.(\d+)\.(.+)")
 _MOTION = "generator.dense_motion_network."
+_OCCLUSION = _MOTION + "occlusion."
+# The logit of 0.73: mostly the source, and a slope that learns.
+_FRESH_OCCLUSION_LOGIT = 1.0
 
 
 class Initialization(NamedTuple):
@@ -44,13 +51,17 @@ def initialize_networks(networks: Networks, source: Path) -> Initialization:
 
     Raises `TrainingError` with code `initial_weights_mismatch`, and the errors of reading bundles and checkpoints.
     """
-    old, new = read_weights(source), bundle_state(networks)
+    (old, had_skips), new = _read(source), bundle_state(networks)
     taken = _mapped(old, new)
+    if networks.generator.skips and not had_skips:
+        taken = {key: value for key, value in taken.items() if not key.startswith(_OCCLUSION)}
     fresh = [key for key in new if key not in taken and not key.endswith(_BLUR)]
     growing = _num_down_blocks(new) > _num_down_blocks(old)
     unused = [key for key in old if key not in new and not key.endswith(_BLUR)]
     # Where the generator grows, its drawing part may be new in places; nothing else may, and nothing is left behind.
-    foreign = [key for key in (*fresh, *unused) if not growing or not _is_drawing(key)]
+    foreign = [
+        key for key in (*fresh, *unused) if not key.startswith(_OCCLUSION) and not (growing and _is_drawing(key))
+    ]
     if foreign or not taken:
         raise TrainingError(
             "initial_weights_mismatch",
@@ -59,6 +70,9 @@ def initialize_networks(networks: Networks, source: Path) -> Initialization:
         )
     for key, value in taken.items():
         new[key].copy_(value)
+    if any(key.startswith(_OCCLUSION) for key in fresh):
+        new[_OCCLUSION + "weight"].zero_()
+        new[_OCCLUSION + "bias"].fill_(_FRESH_OCCLUSION_LOGIT)
     return Initialization(str(source), len(taken), tuple(fresh))
 
 
@@ -74,10 +88,14 @@ def initialize_discriminator(discriminator_state: dict[str, Tensor], source: Pat
     return True
 
 
-def read_weights(source: Path) -> dict[str, Tensor]:
-    """Return the weights of both networks under the keys of a bundle; a run's moving average if it has one."""
+def _read(source: Path) -> tuple[dict[str, Tensor], bool]:
+    """Return the weights of both networks under the keys of a bundle, and whether their generator has skips.
+
+    Of a run these are its moving average, if it has one.
+    """
     if source.is_dir() and (source / CONFIG_FILE).exists():
-        return bundle_state(load_bundle(source).networks)
+        bundle = load_bundle(source)
+        return bundle_state(bundle.networks), bundle.config.generator.skips
     content = read_checkpoint(latest_checkpoint(source))
     ema = content.get("ema")
     sections = ema if isinstance(ema, dict) else content
@@ -89,7 +107,9 @@ def read_weights(source: Path) -> dict[str, Tensor]:
         for key, value in values.items():
             if not key.endswith(COUNTER):
                 state[f"{network}.{key.removeprefix('module.')}"] = value
-    return state
+    # Published checkpoints hold no configuration, and their generators no skips.
+    config = content.get("config")
+    return state, isinstance(config, dict) and TrainConfig.from_dict(config).model.generator.skips
 
 
 def _mapped(old: dict[str, Tensor], new: dict[str, Tensor]) -> dict[str, Tensor]:

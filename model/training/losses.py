@@ -36,6 +36,19 @@ def equivariance_jacobian(detected: Keypoints, detected_in_warped: Keypoints, by
     return (identity_22 - multiply(inverses_BK22, expected_BK22)).abs().mean()
 
 
+def keypoint_prior(detected: Keypoints, closest: float = 0.25) -> Tensor:
+    """Push keypoints of a frame apart that are closer than `closest` (1 is half a frame): none is wasted on another.
+
+    Summed over the other keypoints, mean over keypoints. Not in the paper: the idea is the keypoint prior of Wang et
+    al. 2021 (one-shot talking heads). They measure squared distances, whose push vanishes where it is needed most.
+    """
+    offsets_BKK2 = detected.positions_BK2[:, :, None] - detected.positions_BK2[:, None]
+    # The small number keeps the gradient of the root finite where two keypoints are one.
+    distances_BKK = (offsets_BKK2.square().sum(-1) + 1e-8).sqrt()
+    others_KK = 1 - torch.eye(distances_BKK.shape[1], device=distances_BKK.device)
+    return (torch.relu(closest - distances_BKK) * others_KK).sum(-1).mean()
+
+
 def generator_gan(of_drawn: Sequence[Judgement]) -> Tensor:
     """Least-squares GAN, the generator's side: drawn patches should be scored 1. Summed over scales."""
     return _summed((1 - judgement.scores_B1hw.float()).square().mean() for judgement in of_drawn)

@@ -31,6 +31,7 @@ class LossTerms(NamedTuple):
     perceptual: Tensor | None = None
     equivariance_value: Tensor | None = None
     equivariance_jacobian: Tensor | None = None
+    keypoint_prior: Tensor | None = None
     l1: Tensor | None = None
     generator_gan: Tensor | None = None
     feature_matching: Tensor | None = None
@@ -94,11 +95,15 @@ class Objective(nn.Module):
                 value = losses.equivariance_jacobian(driving, in_warped, by)
                 terms = terms._replace(equivariance_jacobian=weights.equivariance_jacobian * value)
 
+        if weights.keypoint_prior and self.config.trains_keypoints:
+            value = losses.keypoint_prior(driving)
+            terms = terms._replace(keypoint_prior=weights.keypoint_prior * value)
+
         with self.half_precision(source_BCHW.device):
-            features_BCHW = self.generator.encode(source_BCHW)
+            levels = self.generator.encode(source_BCHW)
             dense_motion = self.generator.dense_motion_network
             motion = dense_motion(dense_motion.downsample(source_BCHW), source, driving)
-            prediction_BCHW = self.generator.decode(features_BCHW, motion)
+            prediction_BCHW = self.generator.decode(levels, motion)
             if self.perceptual is not None:
                 terms = terms._replace(perceptual=self.perceptual(prediction_BCHW, driving_BCHW))
         if weights.l1:

@@ -116,7 +116,7 @@ def _avatars(model: ModelConfig, *, num_steps: int, scales: tuple[float, ...]) -
     return TrainConfig(
         name=model.name,
         model=model,
-        losses=LossWeights(perceptual=(10.0, 10.0, 10.0, 10.0, 10.0), l1=10.0),
+        losses=LossWeights(keypoint_prior=10.0, l1=10.0),
         perceptual=PerceptualConfig(backbone="efficientnet-lite0", scales=scales),
         num_steps=num_steps,
         batch_size=16,

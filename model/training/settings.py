@@ -30,6 +30,8 @@ class LossWeights:
     """One weight for each of the backbone's five features, from fine to coarse."""
     equivariance_value: float = 10.0
     equivariance_jacobian: float = 10.0
+    keypoint_prior: float = 0.0
+    """Keeps keypoints apart. The published models use none."""
     generator_gan: float = 0.0
     discriminator_gan: float = 1.0
     feature_matching: tuple[float, ...] = (10.0, 10.0, 10.0, 10.0)

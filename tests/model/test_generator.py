@@ -45,6 +45,44 @@ def test_no_occlusion_map_means_all_is_seen(tiny_networks: Networks) -> None:
     assert torch.allclose(generator.decode(features, still(1)), generator.decode(features, still(1, occlusion=1.0)))
 
 
+def with_skips(config: ModelConfig) -> Generator:
+    torch.manual_seed(1)
+    filling = dataclasses.replace(config, generator=dataclasses.replace(config.generator, skips=True))
+    return Generator(filling).eval()
+
+
+def test_skips_show_the_moved_source_where_it_is_visible(tiny_config: ModelConfig) -> None:
+    generator, source = with_skips(tiny_config), torch.rand(2, 3, 32, 32)
+    levels = generator.encode(source)
+    assert [tuple(level.shape[1:]) for level in levels.finer_SCHW] == [(3, 32, 32), (4, 32, 32), (8, 16, 16)]
+    shift = still(2, size=32, occlusion=1.0)
+    shift = shift._replace(flow_BHW2=shift.flow_BHW2 + torch.tensor([2 / 31, 0.0]))  # one pixel from the right
+    assert torch.allclose(generator.decode(levels, shift)[..., :-1], source[..., 1:], atol=1e-5)
+
+
+def test_skips_show_nothing_of_the_source_where_it_is_hidden(tiny_config: ModelConfig) -> None:
+    generator = with_skips(tiny_config)
+    drawn = generator.decode(generator.encode(torch.rand(2, 3, 32, 32)), still(2, occlusion=0.0))
+    assert torch.allclose(drawn[0], drawn[1], atol=1e-6)
+
+
+def test_skips_blend_by_the_occlusion_map(tiny_config: ModelConfig) -> None:
+    generator, source = with_skips(tiny_config), torch.rand(1, 3, 32, 32)
+    levels = generator.encode(source)
+    # Without the finer features only the last filling, from the source's own pixels, is left to compare.
+    last_only = levels._replace(finer_SCHW=(source, *(torch.zeros_like(level) for level in levels.finer_SCHW[1:])))
+    quarter, none = (generator.decode(last_only, still(1, occlusion=share)) for share in (0.25, 0.0))
+    assert not torch.allclose(quarter, none, atol=1e-3)
+    assert torch.allclose(generator.decode(levels, still(1, occlusion=1.0)), source, atol=1e-5)
+
+
+def test_skips_once_encoded_equal_skips_encoded_for_every_frame(tiny_config: ModelConfig) -> None:
+    generator, source = with_skips(tiny_config), torch.rand(1, 3, 32, 32)
+    motion = still(4, occlusion=0.5)
+    every = generator.decode(generator.encode(source.expand(4, -1, -1, -1)), motion)
+    assert torch.allclose(generator.decode(generator.encode(source), motion), every, atol=1e-6)
+
+
 def test_move_reads_along_the_flow(tiny_networks: Networks) -> None:
     image = torch.rand(1, 3, 32, 32)
     flow = coordinate_grid(32, 32)[None] + torch.tensor([2 / 31, 0.0])  # one pixel from the right

@@ -17,6 +17,20 @@ def judgement(scores: list[float], *features: list[float]) -> Judgement:
     return Judgement([torch.tensor(feature) for feature in features], torch.tensor(scores))
 
 
+def test_keypoint_prior_by_hand() -> None:
+    # 0.15 apart: each lacks 0.1 of 0.25 to the other; the third is far from both. Mean over three keypoints.
+    positions = torch.tensor([[[0.0, 0.0], [0.15, 0.0], [0.0, 0.9]]])
+    assert losses.keypoint_prior(Keypoints(positions, None)).item() == pytest.approx(0.2 / 3, abs=1e-6)
+    assert losses.keypoint_prior(Keypoints(3 * positions, None)).item() == 0
+
+
+def test_keypoint_prior_parts_keypoints_that_are_nearly_one() -> None:
+    positions = torch.tensor([[[0.0, 0.0], [1e-3, 0.0]]], requires_grad=True)
+    losses.keypoint_prior(Keypoints(positions, None)).backward()
+    assert positions.grad is not None
+    assert positions.grad[0, :, 0].tolist() == pytest.approx([1.0, -1.0], abs=0.01)  # downhill: left and right
+
+
 def test_generator_gan() -> None:
     # (1 - 1)² and (1 - 0)²: mean 1/2; the second scale (1 - 3)² = 4.
     assert losses.generator_gan([judgement([1.0, 0.0]), judgement([3.0])]).item() == pytest.approx(4.5)

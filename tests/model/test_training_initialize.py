@@ -58,6 +58,21 @@ def test_a_generator_that_gains_an_outer_block(tmp_path: Path) -> None:
     assert fresh == {"down_blocks.0", "up_blocks.1", "first.conv", "first.norm", "final.weight"}
 
 
+def test_a_generator_that_gains_skips_learns_its_occlusion_map_anew(tmp_path: Path) -> None:
+    plain, filling = tiny_model(frame_size=32), tiny_model(frame_size=32)
+    filling = replace(filling, generator=replace(filling.generator, skips=True))
+    networks = assemble(filling)
+    taken = initialize_networks(networks, saved(tmp_path / "plain", frame_size=32))
+    head = "generator.dense_motion_network.occlusion."
+    assert taken.fresh == (head + "weight", head + "bias")
+    assert networks.generator.dense_motion_network.occlusion is not None
+    assert networks.generator.dense_motion_network.occlusion.weight.count_nonzero() == 0
+    # The other way round, and from skips to skips, there is nothing to unlearn.
+    source = save_bundle(tmp_path / "filling", networks, filling, Provenance())
+    for model in (plain, filling):
+        assert initialize_networks(assemble(model), source).fresh == ()
+
+
 def test_the_growing_presets_fit_each_other(tmp_path: Path) -> None:
     previous: Path | None = None
     for name in ("avatars-64", "avatars-128", "avatars-256"):
