@@ -6,17 +6,15 @@ import json
 import signal
 import sys
 import tempfile
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from worker.terminal import counter, errors_in_one_line, interrupt, progress
+from worker.terminal import counter, errors_in_one_line, interrupt, progress, stage_counter, training_step
 
 if TYPE_CHECKING:
     from model.data.clip_cache import CacheProgress
-    from model.training.train import Progress
     from worker.settings import Settings
 
 
@@ -236,7 +234,7 @@ def train(
         raise click.UsageError("give --preset for a new run, or --resume")
     given = tuple((name, value) for name, value in changes.items() if value is not None)
     wanted = Launch(output=output, preset=preset, data=folder, resume=resume, init_from=init_from, changes=given)
-    _config, path = launch(wanted, dry_run=dry_run, on_cache=_cached, on_progress=_step)
+    _config, path = launch(wanted, dry_run=dry_run, on_cache=_cached, on_progress=training_step)
     click.echo(f"{path}" if dry_run else f"{path}\nTo serve it: animato export {output} -o models/NAME")
 
 
@@ -256,18 +254,30 @@ def export(run: Path, output: Path, half: bool, average: bool, licence: str, not
     click.echo(f"{output}: a bundle. To serve it: ANIMATO_MODELS={output.parent} animato up")
 
 
+@main.command()
+@click.argument("bundle")
+@click.option("--data", required=True, help="A folder of clips, or `avatars`: drawn heads that nobody trained on.")
+@click.option("--frames", type=click.IntRange(1), help="Driving frames: of a clip at most [32], of an avatar [4].")
+@click.option("--identities", type=click.IntRange(2), default=200, show_default=True, help="How many avatars.")
+@click.option("--split", type=click.Choice(["train", "test"]), default="test", show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the avatars.")
+@click.option("--detector", type=click.Choice(["auto", "faces", "none"]), default="auto", show_default=True)
+@click.option("--baseline", "baselines", multiple=True, help="Another bundle for the same table; may be repeated.")
+@device_option
+@precision_option
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder of the report.")
+@errors_in_one_line
+def evaluate(bundle: str, baselines: tuple[str, ...], output: Path, **options: Any) -> None:
+    """Measure BUNDLE (a name or a folder): errors beside those of copying the source, and a picture."""
+    from model.evaluation.evaluate import EvaluationOptions, evaluate_by_name
+
+    given = EvaluationOptions(**{name: value for name, value in options.items() if value is not None})
+    report = evaluate_by_name(bundle, baselines, _settings().model_dirs, output, given, on_progress=stage_counter)
+    click.echo(f"{report.text()}\n\n{output / 'metrics.json'}\n{output / 'evaluation.png'}")
+
+
 def _cached(progress: CacheProgress) -> None:
     counter("Decoding clips")(progress.done, progress.total)
-
-
-def _step(progress: Progress) -> None:
-    """One line that changes on a terminal; elsewhere one line every hundred steps."""
-    if sys.stderr.isatty() or progress.step % 100 == 0 or progress.step == progress.num_steps:
-        terms = "  ".join(f"{name} {value:.3g}" for name, value in progress.losses.items())
-        left = timedelta(seconds=round(progress.remaining_s))
-        line = f"step {progress.step}/{progress.num_steps}  {progress.seconds_per_step:.2f} s  left {left}  {terms}"
-        ends = not sys.stderr.isatty() or progress.step == progress.num_steps
-        click.echo(f"\r\x1b[K{line}" if sys.stderr.isatty() else line, nl=ends, err=True)
 
 
 if __name__ == "__main__":

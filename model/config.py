@@ -67,8 +67,8 @@ class GeneratorConfig:
     dense_motion: DenseMotionConfig
     estimate_occlusion_map: bool = False
     skips: bool = False
-    """Fill what is visible in the source from its finer levels and its pixels, moved along the same flow. No model of
-    the FOMM paper does this; Siarohin et al. 2021 (articulated animation) do. Needs the occlusion map."""
+    """Add the source's finer features on the way up, and at last its colours, moved along the same flow and dimmed by
+    the same map. No model of the FOMM paper does this; Monkey-Net (Siarohin et al. 2019) joins moved features so."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,9 +113,6 @@ class ModelConfig:
             ("generator", 1.0, self.generator.num_down_blocks),
         ):
             _require_halvings(label, self.frame_size * scale_factor, num_halvings)
-
-        if self.generator.skips and not self.generator.estimate_occlusion_map:
-            raise ConfigError("config_invalid", "generator.skips needs generator.estimate_occlusion_map.")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values; `from_dict` reads them back."""

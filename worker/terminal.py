@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import wraps
-from typing import NoReturn, ParamSpec, TypeVar
+from typing import NoReturn, ParamSpec, Protocol, TypeVar
 
 import click
 from pydantic import ValidationError
@@ -57,6 +58,36 @@ def _fail(code: str, detail: str, hint: str | None) -> NoReturn:
 def counter(label: str) -> Callable[..., None]:
     """A line on the terminal that counts: called with how many are done and how many there are."""
     return lambda done, total, *_: click.echo(f"\r{label} {done}/{total}", nl=done == total, err=True)
+
+
+def stage_counter(label: str, done: int, total: int) -> None:
+    """Count what has several stages, each on its own line."""
+    counter(label)(done, total)
+
+
+class StepProgress(Protocol):
+    """How far a training run is: what `model.training` tells, without importing it here."""
+
+    @property
+    def step(self) -> int: ...  # noqa: D102
+    @property
+    def num_steps(self) -> int: ...  # noqa: D102
+    @property
+    def losses(self) -> Mapping[str, float]: ...  # noqa: D102
+    @property
+    def seconds_per_step(self) -> float: ...  # noqa: D102
+    @property
+    def remaining_s(self) -> float: ...  # noqa: D102
+
+
+def training_step(progress: StepProgress) -> None:
+    """One line that changes on a terminal; elsewhere one line every hundred steps."""
+    if sys.stderr.isatty() or progress.step % 100 == 0 or progress.step == progress.num_steps:
+        terms = "  ".join(f"{name} {value:.3g}" for name, value in progress.losses.items())
+        left = timedelta(seconds=round(progress.remaining_s))
+        line = f"step {progress.step}/{progress.num_steps}  {progress.seconds_per_step:.2f} s  left {left}  {terms}"
+        ends = not sys.stderr.isatty() or progress.step == progress.num_steps
+        click.echo(f"\r\x1b[K{line}" if sys.stderr.isatty() else line, nl=ends, err=True)
 
 
 @contextmanager

@@ -86,5 +86,10 @@ def relative_poses(source: AvatarPoses, driving: AvatarPoses, driving_reference:
     source + (driving - reference) in every parameter, but the scale, which is source × driving / reference;
     then limited to what can be drawn. Poses of one avatar are broadcast over many.
     """
+    return unlimited_relative_poses(source, driving, driving_reference).limited()
+
+
+def unlimited_relative_poses(source: AvatarPoses, driving: AvatarPoses, driving_reference: AvatarPoses) -> AvatarPoses:
+    """Return the same before it is limited: to see which poses cannot be drawn as they should be."""
     moved = AvatarPoses(*(s + (d - r) for s, d, r in zip(source, driving, driving_reference, strict=True)))
-    return moved._replace(scale=source.scale * driving.scale / driving_reference.scale).limited()
+    return moved._replace(scale=source.scale * driving.scale / driving_reference.scale)

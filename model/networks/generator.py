@@ -14,6 +14,8 @@ from model.networks.dense_motion import DenseMotion, DenseMotionNetwork
 from model.networks.grid import resize_flow, resize_map, warp
 
 _EDGE_KERNEL_SIZE = 7
+# Colours nearer to black or white than this count as this: their logits would be out of the reach of any correction.
+_DARKEST = 0.02
 
 
 class SourceLevels(NamedTuple):
@@ -22,7 +24,8 @@ class SourceLevels(NamedTuple):
     features_SCHW: Tensor
     """The innermost features, which are moved before the bottleneck."""
     finer_SCHW: tuple[Tensor, ...]
-    """With skips: the source itself, then its features from fine to coarse, one for each up block. Else empty."""
+    """With skips: the logits of the source's colours, then the features before each down block, from fine to coarse.
+    Else empty."""
 
 
 class Generator(nn.Module):
@@ -34,7 +37,7 @@ class Generator(nn.Module):
         widths = [min(own.max_features, own.block_expansion * 2**level) for level in range(own.num_down_blocks + 1)]
         self.align_corners = config.align_corners
         self.skips = own.skips
-        # What fills in pixels of the source must not shift them: there the flow is resized as it is sampled.
+        # At full size a shift of a fraction of a flow's pixel shows: there the flow is resized as it is sampled.
         self.resize_aligned = own.skips and config.align_corners
         self.dense_motion_network = DenseMotionNetwork(config)
         self.first = SameBlock(config.num_channels, own.block_expansion, _EDGE_KERNEL_SIZE)
@@ -53,7 +56,7 @@ class Generator(nn.Module):
     def encode(self, source_SCHW: Tensor) -> SourceLevels:
         """Encode frames in [0, 1]: all that depends on the source alone. Needed once for each."""
         features_SCHW = self.first(source_SCHW.to(convolution_dtype(self.first)))
-        finer = [source_SCHW]
+        finer = [torch.logit(source_SCHW.float(), eps=_DARKEST)]
         for block in self.down_blocks:
             finer.append(features_SCHW)
             features_SCHW = block(features_SCHW)
@@ -62,25 +65,18 @@ class Generator(nn.Module):
     def decode(self, source: SourceLevels, motion: DenseMotion) -> Tensor:
         """Draw frames_BCHW, float32 in [0, 1]: the features moved along the flow, dimmed where occluded (Eq. 8).
 
-        With skips, what is visible in the source is also taken from each finer level of it, and at last from its
-        pixels; what the network has drawn remains where the occlusion map says that the source does not show it.
+        With skips, each finer level of the source is added on the way up, moved and dimmed the same way; at last the
+        source's own colours. What the network draws is then a correction of the moved source, everywhere.
         """
-        x_BCHW = self.move(source.features_SCHW, motion.flow_BHW2)
-        if motion.occlusion_B1HW is not None:
-            x_BCHW = x_BCHW * self._fit(motion.occlusion_B1HW, x_BCHW)
-        x_BCHW = self.bottleneck(x_BCHW)
+        x_BCHW = self.bottleneck(self._show(source.features_SCHW, motion))
         for index, block in enumerate(self.up_blocks):
             x_BCHW = block(x_BCHW)
             if source.finer_SCHW:
-                x_BCHW = self._fill(x_BCHW, source.finer_SCHW[-1 - index], motion)
-        frames_BCHW = torch.sigmoid(self.final(x_BCHW).float())
-        return self._fill(frames_BCHW, source.finer_SCHW[0], motion) if source.finer_SCHW else frames_BCHW
-
-    def _fill(self, drawn_BCHW: Tensor, source_SCHW: Tensor, motion: DenseMotion) -> Tensor:
-        """Return the source's own level, moved, where it is visible, and what was drawn elsewhere."""
-        assert motion.occlusion_B1HW is not None, "the configuration sees to it"
-        moved_BCHW = self.move(source_SCHW, motion.flow_BHW2).to(drawn_BCHW.dtype)
-        return torch.lerp(drawn_BCHW, moved_BCHW, self._fit(motion.occlusion_B1HW, drawn_BCHW))
+                x_BCHW = x_BCHW + self._show(source.finer_SCHW[-1 - index], motion)
+        logits_BCHW = self.final(x_BCHW).float()
+        if source.finer_SCHW:
+            logits_BCHW = logits_BCHW + self._show(source.finer_SCHW[0], motion)
+        return torch.sigmoid(logits_BCHW)
 
     def move(self, image_SCHW: Tensor, flow_BHW2: Tensor) -> Tensor:
         """Return image_BCHW read along the flow, which is resized to it.
@@ -91,6 +87,11 @@ class Generator(nn.Module):
         flow_BHW2 = resize_flow(flow_BHW2, *image_SCHW.shape[2:], align_corners=self.resize_aligned)
         return warp(image_SCHW, flow_BHW2, align_corners=self.align_corners, padding_mode="zeros")
 
-    def _fit(self, map_B1HW: Tensor, like_BCHW: Tensor) -> Tensor:
-        resized_B1HW = resize_map(map_B1HW, *like_BCHW.shape[2:], align_corners=self.resize_aligned)
-        return resized_B1HW.to(like_BCHW.dtype)
+    def _show(self, features_SCHW: Tensor, motion: DenseMotion) -> Tensor:
+        """Return features_BCHW moved along the flow, and dimmed where they are occluded."""
+        moved_BCHW = self.move(features_SCHW, motion.flow_BHW2)
+        if motion.occlusion_B1HW is None:
+            return moved_BCHW
+        height, width = moved_BCHW.shape[2:]
+        visible_B1HW = resize_map(motion.occlusion_B1HW, height, width, align_corners=self.resize_aligned)
+        return moved_BCHW * visible_B1HW.to(moved_BCHW.dtype)

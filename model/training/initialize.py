@@ -9,9 +9,8 @@ The networks are convolutional, so weights do not depend on the frame's size. Wh
     generator, n more down blocks         down block i becomes down block i + n, up block i stays up block i (both count
                                           from the inside then), the bottleneck stays; the n outer blocks on either side
                                           and the first and last convolution start anew unless their shapes fit
-    a generator that gains skips          the head of the occlusion map starts anew, at 0.73 everywhere. Without skips
-                                          the map may be 1 wherever nothing is hidden, and it comes out so near to 1
-                                          that it would never learn what it now decides: draw, or fill in
+    a generator that gains skips          the head of the occlusion map starts anew, at 0.73 everywhere. A blurred
+                                          generator's map comes out so near to 1 that it would hardly learn again
 """
 
 import re

@@ -51,13 +51,29 @@ def with_skips(config: ModelConfig) -> Generator:
     return Generator(filling).eval()
 
 
-def test_skips_show_the_moved_source_where_it_is_visible(tiny_config: ModelConfig) -> None:
+def test_skips_carry_the_finer_levels_along_the_flow(tiny_config: ModelConfig) -> None:
     generator, source = with_skips(tiny_config), torch.rand(2, 3, 32, 32)
     levels = generator.encode(source)
     assert [tuple(level.shape[1:]) for level in levels.finer_SCHW] == [(3, 32, 32), (4, 32, 32), (8, 16, 16)]
+    # With the way through the bottleneck silenced, what is left is the finest level, moved, through the last layer.
+    for block in generator.up_blocks:
+        block.norm.weight.data.zero_()  # type: ignore[union-attr]
+        block.norm.bias.data.zero_()  # type: ignore[union-attr]
     shift = still(2, size=32, occlusion=1.0)
     shift = shift._replace(flow_BHW2=shift.flow_BHW2 + torch.tensor([2 / 31, 0.0]))  # one pixel from the right
-    assert torch.allclose(generator.decode(levels, shift)[..., :-1], source[..., 1:], atol=1e-5)
+    moved, unmoved = generator.decode(levels, shift), generator.decode(levels, still(2, size=32, occlusion=1.0))
+    assert torch.allclose(moved[..., 4:-5], unmoved[..., 5:-4], atol=1e-5)  # the kernel of 7 sees the edge
+    assert not torch.allclose(moved, unmoved, atol=1e-3)
+
+
+def test_what_skips_draw_is_a_correction_of_the_source(tiny_config: ModelConfig) -> None:
+    generator, source = with_skips(tiny_config), 0.05 + 0.9 * torch.rand(2, 3, 32, 32)
+    for parameter in generator.final.parameters():
+        parameter.data.zero_()
+    levels = generator.encode(source)
+    assert torch.allclose(generator.decode(levels, still(2, occlusion=1.0)), source, atol=1e-5)
+    grey = generator.decode(levels, still(2, occlusion=0.0))
+    assert torch.allclose(grey, torch.full_like(grey, 0.5))
 
 
 def test_skips_show_nothing_of_the_source_where_it_is_hidden(tiny_config: ModelConfig) -> None:
@@ -66,14 +82,11 @@ def test_skips_show_nothing_of_the_source_where_it_is_hidden(tiny_config: ModelC
     assert torch.allclose(drawn[0], drawn[1], atol=1e-6)
 
 
-def test_skips_blend_by_the_occlusion_map(tiny_config: ModelConfig) -> None:
-    generator, source = with_skips(tiny_config), torch.rand(1, 3, 32, 32)
-    levels = generator.encode(source)
-    # Without the finer features only the last filling, from the source's own pixels, is left to compare.
-    last_only = levels._replace(finer_SCHW=(source, *(torch.zeros_like(level) for level in levels.finer_SCHW[1:])))
-    quarter, none = (generator.decode(last_only, still(1, occlusion=share)) for share in (0.25, 0.0))
-    assert not torch.allclose(quarter, none, atol=1e-3)
-    assert torch.allclose(generator.decode(levels, still(1, occlusion=1.0)), source, atol=1e-5)
+def test_the_identity_stays_the_identity_at_every_level(tiny_config: ModelConfig) -> None:
+    image = torch.rand(1, 3, 32, 32)
+    assert torch.allclose(with_skips(tiny_config).move(image, still(1).flow_BHW2), image, atol=1e-5)
+    published = Generator(tiny_config).move(image, still(1).flow_BHW2)
+    assert not torch.allclose(published, image, atol=1e-2)  # as published: see `resize_flow`
 
 
 def test_skips_once_encoded_equal_skips_encoded_for_every_frame(tiny_config: ModelConfig) -> None:

@@ -1,0 +1,1 @@
+"""Measuring a bundle: errors against the truth, beside what copying the source would give."""
