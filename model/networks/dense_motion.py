@@ -61,7 +61,13 @@ class DenseMotionNetwork(nn.Module):
         return self.down(source_SCHW)
 
     def forward(
-        self, small_source_SCHW: Tensor, source: Keypoints, driving: Keypoints, *, keep_warped_sources: bool = False
+        self,
+        small_source_SCHW: Tensor,
+        source: Keypoints,
+        driving: Keypoints,
+        *,
+        keep_warped_sources: bool = False,
+        dropped_BK: Tensor | None = None,
     ) -> DenseMotion:
         """Estimate the motion that takes the source to each of B driving poses.
 
@@ -70,6 +76,7 @@ class DenseMotionNetwork(nn.Module):
             source: keypoints of the source, batch S.
             driving: keypoints to move it to, batch B.
             keep_warped_sources: return `warped_sources_BMCHW` too, for a picture of what the network sees.
+            dropped_BK: keypoints whose motions may not be used, bool; in training only.
 
         """
         height, width = small_source_SCHW.shape[2:]
@@ -77,7 +84,12 @@ class DenseMotionNetwork(nn.Module):
         motions_BMHW2 = sparse_motions(source, driving, height, width)
         warped_BMCHW = warp_sources(small_source_SCHW, motions_BMHW2, align_corners=self.align_corners)
         features_BCHW = self.hourglass(torch.cat((heatmaps_BMHW[:, :, None], warped_BMCHW), dim=2).flatten(1, 2))
-        masks_BMHW = self.mask(features_BCHW).float().softmax(dim=1)
+        logits_BMHW = self.mask(features_BCHW).float()
+        if dropped_BK is not None:
+            background_B1 = torch.zeros_like(dropped_BK[:, :1])
+            dropped_BM11 = torch.cat((background_B1, dropped_BK), dim=1)[:, :, None, None]
+            logits_BMHW = logits_BMHW.masked_fill(dropped_BM11, float("-inf"))
+        masks_BMHW = logits_BMHW.softmax(dim=1)
         occlusion_B1HW = None if self.occlusion is None else self.occlusion(features_BCHW).float().sigmoid()
         return DenseMotion(
             blend_motions(masks_BMHW, motions_BMHW2),

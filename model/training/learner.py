@@ -13,7 +13,7 @@ from model.training.checkpoint import Checkpoint, read_random_state, restore_ran
 from model.training.errors import TrainingError, TrainingStopped
 from model.training.initialize import Initialization, initialize_discriminator, initialize_networks
 from model.training.moving_average import MovingAverage
-from model.training.objective import Adversary, Drawing, LossTerms, Objective, warp_of_step
+from model.training.objective import Adversary, Drawing, LossTerms, Objective, dropped_of_step, warp_of_step
 from model.training.place import Place
 from model.training.settings import TrainConfig, learning_rate_factor
 
@@ -41,14 +41,16 @@ class Learner:
         """Learn from one batch."""
         # Data: this process's pairs, on its device.
         source_BCHW, driving_BCHW = (self._placed(frames_BCHW) for frames_BCHW in pairs)
-        warp = warp_of_step(self.config, self.place.draw_of(step), len(source_BCHW), self.place.device)
+        draw = self.place.draw_of(step)
+        warp = warp_of_step(self.config, draw, len(source_BCHW), self.place.device)
+        dropped_BK = dropped_of_step(self.config, draw, len(source_BCHW), self.place.device)
         factor = learning_rate_factor(self.config, step)
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = group["base_lr"] * factor
 
         # Keypoint detector and generator.
-        drawing: Drawing = self.distributed(source_BCHW, driving_BCHW, warp)
+        drawing: Drawing = self.distributed(source_BCHW, driving_BCHW, warp, dropped_BK)
         terms = drawing.terms
         if self.adversary is not None:
             with self.objective.half_precision(self.place.device):

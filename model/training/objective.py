@@ -82,8 +82,13 @@ class Objective(nn.Module):
             self.keypoint_detector.eval()
         return self
 
-    def forward(self, source_BCHW: Tensor, driving_BCHW: Tensor, by: ThinPlateWarp) -> Drawing:
-        """Draw the driving frame from the source, and measure how well that went. `by` warps the driving frame."""
+    def forward(
+        self, source_BCHW: Tensor, driving_BCHW: Tensor, by: ThinPlateWarp, dropped_BK: Tensor | None = None
+    ) -> Drawing:
+        """Draw the driving frame from the source, and measure how well that went.
+
+        `by` warps the driving frame; motions of `dropped_BK` may not be used.
+        """
         terms = LossTerms()
         source, driving, in_warped = self._detect(source_BCHW, driving_BCHW, by)
         weights = self.config.losses
@@ -102,7 +107,7 @@ class Objective(nn.Module):
         with self.half_precision(source_BCHW.device):
             levels = self.generator.encode(source_BCHW)
             dense_motion = self.generator.dense_motion_network
-            motion = dense_motion(dense_motion.downsample(source_BCHW), source, driving)
+            motion = dense_motion(dense_motion.downsample(source_BCHW), source, driving, dropped_BK=dropped_BK)
             prediction_BCHW = self.generator.decode(levels, motion)
             if self.perceptual is not None:
                 terms = terms._replace(perceptual=self.perceptual(prediction_BCHW, driving_BCHW))
@@ -171,6 +176,16 @@ def warp_of_step(config: TrainConfig, step: int, num_frames: int, device: torch.
         generator=generator,
     )
     return ThinPlateWarp(*(value.to(device) for value in warp))
+
+
+def dropped_of_step(config: TrainConfig, step: int, num_frames: int, device: torch.device) -> Tensor | None:
+    """Draw dropped_BK, the keypoints whose motions may not be used in a step: a function of seed and step."""
+    if not config.keypoint_dropout:
+        return None
+    # Far from the seeds of the warps.
+    generator = torch.Generator().manual_seed(-1 - config.seed * 1_000_003 - step)
+    chances_BK = torch.rand(num_frames, config.model.num_keypoints, generator=generator)
+    return (chances_BK < config.keypoint_dropout).to(device)
 
 
 def split_keypoints(keypoints: Keypoints, num_parts: int) -> list[Keypoints]:

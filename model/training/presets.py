@@ -62,7 +62,9 @@ def nemo_256() -> TrainConfig:
 
 def avatars_64() -> TrainConfig:
     """The first stage of our own model: motion is learned where a step is cheap."""
-    return _avatars(_at_size(models.avatars_128(), "avatars-64", 64), num_steps=12_000, scales=(1.0, 0.5))
+    return _avatars(
+        _at_size(models.avatars_128(), "avatars-64", 64), num_steps=12_000, scales=(1.0, 0.5), keypoint_dropout=0.3
+    )
 
 
 def avatars_128() -> TrainConfig:
@@ -112,7 +114,9 @@ def _published(
     )
 
 
-def _avatars(model: ModelConfig, *, num_steps: int, scales: tuple[float, ...]) -> TrainConfig:
+def _avatars(
+    model: ModelConfig, *, num_steps: int, scales: tuple[float, ...], keypoint_dropout: float = 0.0
+) -> TrainConfig:
     return TrainConfig(
         name=model.name,
         model=model,
@@ -125,6 +129,7 @@ def _avatars(model: ModelConfig, *, num_steps: int, scales: tuple[float, ...]) -
         decay="cosine",
         warmup_steps=100,
         max_gradient_norm=10.0,
+        keypoint_dropout=keypoint_dropout,
         ema_decay=0.999,
         precision="bf16",
         keypoint_precision="bf16",

@@ -96,6 +96,10 @@ class TrainConfig:
     ema_decay: float = 0.0
     """0: no moving average of the weights is kept."""
 
+    keypoint_dropout: float = 0.0
+    """Share of the keypoints whose motion may not be used in a step, drawn anew for each pair. The published models use
+    none. Where one keypoint could move nearly everything, it makes the others learn to."""
+
     precision: Precision = "fp32"
     """Of the generator's, discriminator's and backbone's convolutions; warps are float32 always."""
     keypoint_precision: Precision = "fp32"
@@ -122,8 +126,9 @@ class TrainConfig:
         ):
             _require_one_of(f"train.{name}", getattr(self, name), allowed)
         _require_one_of("train.perceptual.backbone", self.perceptual.backbone, Backbone)
-        if not 0 <= self.ema_decay < 1:
-            raise ConfigError("config_invalid", f"train.ema_decay cannot be {self.ema_decay!r}.")
+        for name in ("ema_decay", "keypoint_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError("config_invalid", f"train.{name} cannot be {getattr(self, name)!r}.")
         if self.losses.generator_gan and self.model.discriminator is None:
             raise ConfigError("config_invalid", f"{self.model.name} has no discriminator for generator_gan to use.")
 

@@ -87,6 +87,20 @@ def test_network_output(tiny_config: ModelConfig) -> None:
     assert network(small, source, driving).warped_sources_BMCHW is None
 
 
+def test_dropped_keypoints_move_nothing(tiny_config: ModelConfig) -> None:
+    network = DenseMotionNetwork(tiny_config).eval()
+    small = network.downsample(torch.rand(2, 3, 32, 32))
+    source, driving = some_keypoints(2, seed=1), some_keypoints(2, seed=2)
+    dropped = torch.tensor([[True, False, True], [True, True, True]])
+    masks, whole = network(small, source, driving, dropped_BK=dropped).masks_BMHW, network(small, source, driving)
+    assert (masks[0, 1] == 0).all()
+    assert (masks[0, 3] == 0).all()
+    assert torch.allclose(masks[0].sum(0), torch.ones(16, 16), atol=1e-6)
+    # What is left keeps its proportions; and with no keypoint left everything is background.
+    assert torch.allclose(masks[0, 2] / masks[0, 0], whole.masks_BMHW[0, 2] / whole.masks_BMHW[0, 0], rtol=1e-4)
+    assert (masks[1, 0] == 1).all()
+
+
 def test_same_pose_gives_nearly_the_identity_flow(tiny_config: ModelConfig) -> None:
     network, same = DenseMotionNetwork(tiny_config).eval(), some_keypoints(1)
     flow = network(network.downsample(torch.rand(1, 3, 32, 32)), same, same).flow_BHW2

@@ -15,6 +15,7 @@ from model.bundle import COUNTER
 from model.errors import ModelError
 from model.training.checkpoint import latest_checkpoint, load_checkpoint
 from model.training.errors import TrainingError, TrainingInterrupted, TrainingStopped
+from model.training.objective import dropped_of_step
 from model.training.run_folder import prepare_run, read_run
 from model.training.settings import LossWeights
 from model.training.train import Progress, run_training
@@ -67,8 +68,9 @@ def test_a_few_steps_lower_the_loss(tmp_path: Path) -> None:
     [
         {"losses": ADVERSARIAL, "ema_decay": 0.9, "num_workers": 1},
         {"precision": "bf16", "channels_last": True, "max_gradient_norm": 1.0, "warmup_steps": 3, "decay": "cosine"},
+        {"keypoint_dropout": 0.5, "losses": LossWeights(perceptual=(0.0,), l1=1.0, keypoint_prior=1.0)},
     ],
-    ids=["adversarial", "bf16"],
+    ids=["adversarial", "bf16", "dropout"],
 )
 def test_a_resumed_run_equals_an_uncut_one(tmp_path: Path, changes: dict[str, object]) -> None:
     config = tiny_run(**changes)
@@ -89,6 +91,17 @@ def test_a_resumed_run_equals_an_uncut_one(tmp_path: Path, changes: dict[str, ob
     for part in ("step", "kp_detector", "generator", "discriminator", "optimizers", "ema", "random_state"):
         assert_same_state(getattr(whole, part), getattr(resumed, part), part)
     assert rows(tmp_path / "whole")[-1]["total"] == rows(tmp_path / "cut")[-1]["total"]
+
+
+def test_keypoints_are_dropped_anew_in_every_step_and_alike_in_every_run() -> None:
+    config = tiny_run(keypoint_dropout=0.3)
+    draws = [dropped_of_step(config, step, 500, torch.device("cpu")) for step in (0, 1, 0)]
+    first, second, again = (draw for draw in draws if draw is not None)
+    assert first.shape == (500, config.model.num_keypoints)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, second)
+    assert first.float().mean().item() == pytest.approx(0.3, abs=0.05)
+    assert dropped_of_step(tiny_run(), 0, 500, torch.device("cpu")) is None
 
 
 def test_the_adversary_learns_only_where_it_is_asked_for(tmp_path: Path) -> None:

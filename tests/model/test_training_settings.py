@@ -91,6 +91,7 @@ def test_cosine_ends_low() -> None:
         ({"batch_size": 0}, "config_invalid"),
         ({"precision": "fp8"}, "config_invalid"),
         ({"ema_decay": 1.0}, "config_invalid"),
+        ({"keypoint_dropout": 1.0}, "config_invalid"),
         ({"losses": {"percptual": [1]}}, "config_unknown_key"),
         ({"perceptual": {"backbone": "alexnet"}}, "config_invalid"),
     ],
