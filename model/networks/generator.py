@@ -52,6 +52,11 @@ class Generator(nn.Module):
             UpBlock(before, after) for before, after in zip(widths[:0:-1], widths[-2::-1], strict=True)
         )
         self.final = nn.Conv2d(widths[0], config.num_channels, _EDGE_KERNEL_SIZE, padding=_EDGE_KERNEL_SIZE // 2)
+        if own.skips:
+            # An untrained generator draws the moved source, uncorrected.
+            nn.init.zeros_(self.final.weight)
+            assert self.final.bias is not None
+            nn.init.zeros_(self.final.bias)
 
     def encode(self, source_SCHW: Tensor) -> SourceLevels:
         """Encode frames in [0, 1]: all that depends on the source alone. Needed once for each."""

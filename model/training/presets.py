@@ -124,8 +124,6 @@ def _avatars(
         perceptual=PerceptualConfig(backbone="efficientnet-lite0", scales=scales),
         num_steps=num_steps,
         batch_size=16,
-        lr_generator=4e-4,
-        lr_keypoint_detector=4e-4,
         decay="cosine",
         warmup_steps=100,
         max_gradient_norm=10.0,
