@@ -207,6 +207,7 @@ def draw_avatars(output: Path, **options: Any) -> None:
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The run's folder.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --output.")
 @click.option("--init-from", type=click.Path(path_type=Path), help="A bundle, run or published checkpoint.")
+@click.option("--by-identity/--by-clip", default=None, help="What an epoch visits; as published if not given.")
 @click.option("--dry-run", is_flag=True, help="Write run.json and stop.")
 @click.option("--steps", "num_steps", type=click.IntRange(1), help="Length of the run.")
 @click.option("--batch-size", type=click.IntRange(1), help="Pairs in a step, over all devices together.")
@@ -224,6 +225,7 @@ def train(
     output: Path,
     resume: bool,
     init_from: Path | None,
+    by_identity: bool | None,
     dry_run: bool,
     **changes: Any,
 ) -> None:
@@ -233,7 +235,15 @@ def train(
     if (preset is None) != resume:
         raise click.UsageError("give --preset for a new run, or --resume")
     given = tuple((name, value) for name, value in changes.items() if value is not None)
-    wanted = Launch(output=output, preset=preset, data=folder, resume=resume, init_from=init_from, changes=given)
+    wanted = Launch(
+        output=output,
+        preset=preset,
+        data=folder,
+        resume=resume,
+        init_from=init_from,
+        by_identity=by_identity,
+        changes=given,
+    )
     _config, path = launch(wanted, dry_run=dry_run, on_cache=_cached, on_progress=training_step)
     click.echo(f"{path}" if dry_run else f"{path}\nTo serve it: animato export {output} -o models/NAME")
 

@@ -91,3 +91,14 @@ def test_a_dry_run_writes_the_configuration_and_stops(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.json"]
     config = json.loads((tmp_path / "run" / "run.json").read_text())
     assert (config["name"], config["seed"], config["model"]["frame_size"]) == ("avatars-128", 7, 128)
+
+
+def test_an_epoch_visits_clips_or_people(tmp_path: Path) -> None:
+    drawn = ["--clips", "4", "--clips-per-identity", "2", "--frames", "2", "--size", "32"]
+    animato(tmp_path, "data", "avatars", "-o", "clips/train", *drawn)
+    steps = {}
+    for given in ("--by-clip", "--by-identity"):
+        animato(tmp_path, "train", "--preset", "mgif-256", "--data", "clips", "-o", "run" + given, "--dry-run", given)
+        steps[given] = json.loads((tmp_path / ("run" + given) / "run.json").read_text())["num_steps"]
+    # 100 epochs; 4 clips or 2 people, 25 times each, 36 pairs a step.
+    assert steps == {"--by-clip": 200, "--by-identity": 100}

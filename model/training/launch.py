@@ -31,6 +31,9 @@ class Launch:
     """A folder of clips; None draws avatars, which only the `avatars-*` presets are made for."""
     resume: bool = False
     init_from: Path | None = None
+    by_identity: bool | None = None
+    """Visit people, not clips: whoever has many clips then does not fill the epoch. None: as the preset was published.
+    """
     changes: tuple[tuple[str, Any], ...] = ()
     """Settings of `TrainConfig` that differ from the preset's."""
 
@@ -59,7 +62,8 @@ def launch(
         unseen: PairSource = AvatarPairs(size, min(share, 8), seed=seed, split="test")
         data_name = "avatars"
     else:
-        clips = _clips(wanted.data, config, share, on_cache)
+        by_identity = config.name in _BY_IDENTITY if wanted.by_identity is None else wanted.by_identity
+        clips = _clips(wanted.data, config, share, by_identity, on_cache)
         config = config.with_clips(clips.pairs_per_epoch)
         pairs = unseen = clips
         data_name = wanted.data.name
@@ -89,14 +93,18 @@ def _configuration(wanted: Launch) -> TrainConfig:
 
 
 def _clips(
-    folder: Path, config: TrainConfig, share: int, on_cache: Callable[[CacheProgress], None] | None
+    folder: Path,
+    config: TrainConfig,
+    share: int,
+    by_identity: bool,
+    on_cache: Callable[[CacheProgress], None] | None,
 ) -> ClipPairs:
     return ClipPairs(
         folder,
         frame_size=config.model.frame_size,
         batch_size=share,
         seed=config.seed,
-        id_sampling=config.name in _BY_IDENTITY,
+        id_sampling=by_identity,
         augmentation=PUBLISHED.get(config.name, NO_AUGMENTATION),
         on_progress=on_cache,
     )
