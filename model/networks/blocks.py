@@ -119,7 +119,7 @@ class Hourglass(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Return features_BCHW at the resolution of the input, in the type of the convolutions."""
-        return self.decoder(self.encoder(x_BCHW.to(convolution_dtype(self))))
+        return self.decoder(self.encoder(as_convolved(x_BCHW, self)))
 
 
 class AntiAliasedDownsample(nn.Module):
@@ -158,8 +158,24 @@ def convolution_dtype(network: nn.Module) -> torch.dtype:
     raise ValueError("the network has no convolution")
 
 
+def as_convolved(x_BCHW: Tensor, network: nn.Module) -> Tensor:
+    """Return the tensor in the type and memory layout of the network's convolutions, once for all that follows.
+
+    Otherwise a tensor that is joined to features on several levels is converted by every convolution anew.
+    """
+    kind = x_BCHW.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else convolution_dtype(network)
+    return x_BCHW.to(dtype, memory_format=_layout(network))
+
+
 def halve_convolutions(network: nn.Module, dtype: torch.dtype) -> None:
     """Convert the convolutions, in place, to `dtype` (bfloat16 or float16); everything else stays float32."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             module.to(dtype)
+
+
+def _layout(network: nn.Module) -> torch.memory_format:
+    weights = [module.weight for module in network.modules() if isinstance(module, nn.Conv2d)]
+    last = all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)
+    return torch.channels_last if last else torch.contiguous_format

@@ -7,11 +7,12 @@ motion is estimated, K keypoints, M = K + 1 motions (background first), 2 = (x, 
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import ModelConfig
 from model.networks.blocks import AntiAliasedDownsample, Hourglass
-from model.networks.grid import coordinate_grid, gaussian_heatmaps, warp
+from model.networks.grid import coordinate_grid, coordinate_lines, gaussian_heatmaps, warp
 from model.networks.keypoints import Keypoints, relative_jacobians
 
 _HEAD_KERNEL_SIZE = 7
@@ -84,19 +85,31 @@ class DenseMotionNetwork(nn.Module):
         motions_BMHW2 = sparse_motions(source, driving, height, width)
         warped_BMCHW = warp_sources(small_source_SCHW, motions_BMHW2, align_corners=self.align_corners)
         features_BCHW = self.hourglass(torch.cat((heatmaps_BMHW[:, :, None], warped_BMCHW), dim=2).flatten(1, 2))
-        logits_BMHW = self.mask(features_BCHW).float()
+        logits_BMHW, occlusion_logits_B1HW = self._heads(features_BCHW)
         if dropped_BK is not None:
             background_B1 = torch.zeros_like(dropped_BK[:, :1])
             dropped_BM11 = torch.cat((background_B1, dropped_BK), dim=1)[:, :, None, None]
             logits_BMHW = logits_BMHW.masked_fill(dropped_BM11, float("-inf"))
         masks_BMHW = logits_BMHW.softmax(dim=1)
-        occlusion_B1HW = None if self.occlusion is None else self.occlusion(features_BCHW).float().sigmoid()
+        occlusion_B1HW = None if occlusion_logits_B1HW is None else occlusion_logits_B1HW.sigmoid()
         return DenseMotion(
             blend_motions(masks_BMHW, motions_BMHW2),
             occlusion_B1HW,
             masks_BMHW,
             warped_BMCHW if keep_warped_sources else None,
         )
+
+
+    def _heads(self, features_BCHW: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the logits of masks and occlusion: two convolutions of one input, computed as one."""
+        if self.occlusion is None:
+            return self.mask(features_BCHW).float(), None
+        assert self.mask.bias is not None
+        assert self.occlusion.bias is not None
+        weight = torch.cat((self.mask.weight, self.occlusion.weight))
+        bias = torch.cat((self.mask.bias, self.occlusion.bias))
+        logits_BCHW = F.conv2d(features_BCHW, weight, bias, padding=_HEAD_KERNEL_SIZE // 2).float()
+        return logits_BCHW[:, :-1], logits_BCHW[:, -1:]
 
 
 def heatmap_differences(source: Keypoints, driving: Keypoints, height: int, width: int, variance: float) -> Tensor:
@@ -116,14 +129,20 @@ def sparse_motions(source: Keypoints, driving: Keypoints, height: int, width: in
     Motion 0, the background, stays where it is. Without Jacobians J_k is the identity, and where J_driving cannot be
     inverted too (see `relative_jacobians`). Returns motions_BMHW2.
     """
-    grid_HW2 = coordinate_grid(height, width, driving.positions_BK2.device)
-    offsets_BKHW2 = grid_HW2 - driving.positions_BK2[:, :, None, None, :]
+    device = driving.positions_BK2.device
     if source.jacobians_BK22 is not None and driving.jacobians_BK22 is not None:
         jacobians_BK22 = relative_jacobians(source.jacobians_BK22, driving.jacobians_BK22)
-        # Written out as a sum: a matrix product may be computed in reduced precision, which would move pixels.
-        offsets_BKHW2 = (jacobians_BK22[:, :, None, None] * offsets_BKHW2[..., None, :]).sum(-1)
-    motions_BKHW2 = offsets_BKHW2 + source.positions_BK2[:, :, None, None, :]
-    background_B1HW2 = grid_HW2.expand(motions_BKHW2.shape[0], 1, -1, -1, -1)
+    else:
+        jacobians_BK22 = torch.eye(2, device=device).expand(*driving.positions_BK2.shape, 2)
+    # An affine map is a part along x, a part along y and a constant: each small, joined by one sum over all pixels.
+    # Written out: a matrix product may be computed in reduced precision, which would move pixels.
+    x_W, y_H = coordinate_lines(height, width, device)
+    along_x_BKW2 = jacobians_BK22[:, :, None, :, 0] * x_W[:, None]
+    along_y_BKH2 = jacobians_BK22[:, :, None, :, 1] * y_H[:, None]
+    constant_BK2 = source.positions_BK2 - (jacobians_BK22 * driving.positions_BK2[:, :, None]).sum(-1)
+    motions_BKHW2 = along_x_BKW2[:, :, None] + (along_y_BKH2 + constant_BK2[:, :, None])[:, :, :, None]
+    background_HW2 = coordinate_grid(height, width, device)
+    background_B1HW2 = background_HW2.expand(motions_BKHW2.shape[0], 1, -1, -1, -1)
     return torch.cat((background_B1HW2, motions_BKHW2), dim=1)
 
 

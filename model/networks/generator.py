@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from model.config import ModelConfig
-from model.networks.blocks import DownBlock, ResBlock, SameBlock, UpBlock, convolution_dtype
+from model.networks.blocks import DownBlock, ResBlock, SameBlock, UpBlock, as_convolved
 from model.networks.dense_motion import DenseMotion, DenseMotionNetwork
 from model.networks.grid import resize_flow, resize_map, warp
 
@@ -60,7 +60,7 @@ class Generator(nn.Module):
 
     def encode(self, source_SCHW: Tensor) -> SourceLevels:
         """Encode frames in [0, 1]: all that depends on the source alone. Needed once for each."""
-        features_SCHW = self.first(source_SCHW.to(convolution_dtype(self.first)))
+        features_SCHW = self.first(as_convolved(source_SCHW, self.first))
         finer = [torch.logit(source_SCHW.float(), eps=_DARKEST)]
         for block in self.down_blocks:
             finer.append(features_SCHW)

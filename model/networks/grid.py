@@ -18,17 +18,25 @@ from torch import Tensor
 
 def coordinate_grid(height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
     """Return grid_HW2, the coordinate of every pixel centre, float32: the identity flow under `align_corners=True`."""
-    x_W = torch.linspace(-1.0, 1.0, width, device=device) if width > 1 else torch.zeros(1, device=device)
-    y_H = torch.linspace(-1.0, 1.0, height, device=device) if height > 1 else torch.zeros(1, device=device)
+    x_W, y_H = coordinate_lines(height, width, device)
     y_HW, x_HW = torch.meshgrid(y_H, x_W, indexing="ij")
     return torch.stack((x_HW, y_HW), dim=-1)
 
 
+def coordinate_lines(height: int, width: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+    """Return x_W and y_H, the coordinates of the columns and of the rows."""
+    x_W = torch.linspace(-1.0, 1.0, width, device=device) if width > 1 else torch.zeros(1, device=device)
+    y_H = torch.linspace(-1.0, 1.0, height, device=device) if height > 1 else torch.zeros(1, device=device)
+    return x_W, y_H
+
+
 def gaussian_heatmaps(positions_BK2: Tensor, height: int, width: int, variance: float) -> Tensor:
     """Return heatmaps_BKHW: at each keypoint exp(-distance² / (2 variance)), so its peak is 1."""
-    grid_HW2 = coordinate_grid(height, width, positions_BK2.device)
-    offsets_BKHW2 = grid_HW2 - positions_BK2[:, :, None, None, :]
-    return torch.exp(-0.5 * offsets_BKHW2.square().sum(-1) / variance)
+    x_W, y_H = coordinate_lines(height, width, positions_BK2.device)
+    # A Gaussian is the product of one along each axis.
+    along_x_BKW = torch.exp(-0.5 * (x_W - positions_BK2[..., :1]).square() / variance)
+    along_y_BKH = torch.exp(-0.5 * (y_H - positions_BK2[..., 1:]).square() / variance)
+    return along_x_BKW[:, :, None, :] * along_y_BKH[..., None]
 
 
 def warp(image_BCHW: Tensor, flow_Bhw2: Tensor, *, align_corners: bool, padding_mode: str) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from model.config import ModelConfig
 from model.networks.blocks import AntiAliasedDownsample, Hourglass
-from model.networks.grid import coordinate_grid
+from model.networks.grid import coordinate_lines
 from model.networks.keypoints import Keypoints
 
 _HEAD_KERNEL_SIZE = 7
@@ -63,8 +63,10 @@ class KeypointDetector(nn.Module):
 
 def soft_argmax(heatmaps_BKhw: Tensor) -> Tensor:
     """Return positions_BK2, the mean coordinate under each heatmap (which sums to 1)."""
-    grid_hw2 = coordinate_grid(heatmaps_BKhw.shape[2], heatmaps_BKhw.shape[3], heatmaps_BKhw.device)
-    return (heatmaps_BKhw[..., None] * grid_hw2).sum(dim=(2, 3))
+    x_w, y_h = coordinate_lines(heatmaps_BKhw.shape[2], heatmaps_BKhw.shape[3], heatmaps_BKhw.device)
+    # Summed across first: a coordinate depends on its own axis alone.
+    x_BK, y_BK = (heatmaps_BKhw.sum(2) * x_w).sum(-1), (heatmaps_BKhw.sum(3) * y_h).sum(-1)
+    return torch.stack((x_BK, y_BK), dim=-1)
 
 
 def pool_jacobians(heatmaps_BKhw: Tensor, maps_BJ4hw: Tensor) -> Tensor:
