@@ -179,8 +179,11 @@ def check_data(folder: Path, frame_size: int, sheet: Path, as_json: bool) -> Non
     from model.data.check import check_data_set
 
     report = check_data_set(folder, frame_size, on_progress=counter("Checking"))
+    # First what took long: the sheet may not be writable.
+    click.echo(json.dumps(report.to_json(), indent=2) if as_json else report.text())
     report.write_contact_sheet(sheet)
-    click.echo(json.dumps(report.to_json(), indent=2) if as_json else f"{report.text()}\nContact sheet: {sheet}")
+    if not as_json:
+        click.echo(f"Contact sheet: {sheet}")
     sys.exit(report.verdict == "unusable")
 
 
@@ -197,6 +200,8 @@ def draw_avatars(output: Path, **options: Any) -> None:
     """Draw clips of cartoon heads: a data set with no rights of others."""
     from model.data.avatars import write_clips
 
+    if options["size"] % 2:
+        raise click.UsageError("--size must be even: a video's width is")
     written = write_clips(output, on_progress=counter("Drawing"), **options)
     click.echo(f"{output}: {len(written)} clips")
 

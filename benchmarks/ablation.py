@@ -3,9 +3,11 @@
 Every variant is trained with the same seed, data, steps and schedule, and all are evaluated together on the same unseen
 avatars. A run that was stopped goes on where it was. `OUT/evaluation/` holds the table and the pictures.
 
-The base is the published method: no skips, no keypoint prior (both are ours; a variant each shows what they add).
+The base is the published method: no skips, no keypoint prior, no keypoint dropout. The first two are ours; a variant
+each shows what they add.
 """
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -58,7 +60,7 @@ def with_keypoint_prior(config: TrainConfig) -> TrainConfig:
 
 
 def with_both(config: TrainConfig) -> TrainConfig:
-    """Ours, as the bundle that ships: the prior, and the source's finer features."""
+    """Ours: the prior, and the source's finer features."""
     config = with_keypoint_prior(config)
     return replace(config, model=replace(config.model, generator=replace(config.model.generator, skips=True)))
 
@@ -87,6 +89,7 @@ def variant(name: str, *, frame_size: int = 64, steps: int, batch_size: int, see
         name=f"ablation-{name}",
         model=plain,
         losses=replace(config.losses, keypoint_prior=0.0),
+        keypoint_dropout=0.0,
         num_steps=steps,
         batch_size=batch_size,
         seed=seed,
@@ -145,8 +148,9 @@ def main(
         config = variant(name, frame_size=frame_size, steps=steps, batch_size=batch_size, seed=seed, workers=workers)
         checkpoint = train_variant(config, output / "runs" / name, _tell(name))
         bundle = output / "bundles" / name
-        if not bundle.exists():
-            export_bundle(checkpoint, bundle)
+        # A run that has gone on has other weights than the bundle of before.
+        shutil.rmtree(bundle, ignore_errors=True)
+        export_bundle(checkpoint, bundle)
         bundles.append(bundle)
     if not train_only:
         options = EvaluationOptions(data=AVATARS, identities=identities, seed=seed)

@@ -94,7 +94,10 @@ def describe_training(checkpoint: Checkpoint, *, average: bool) -> str:
     """Say in a sentence or two how the weights came to be."""
     config, facts = checkpoint.config, checkpoint.facts
     averaged = f", moving average {config.ema_decay:g}" if average and checkpoint.ema else ""
-    told = {key: value for key, value in facts.items() if key not in {"seconds", "losses"}}
+    told = {key: value for key, value in facts.items() if key not in {"seconds", "losses", "initialized"}}
+    if "initialized" in facts:  # of a path the name, of a list of tensors the length
+        start = facts["initialized"]
+        told["initialized"] = f"{Path(start['source']).name}, {len(start['fresh'])} tensors anew"
     losses = ", ".join(f"{name} {value:.3g}" for name, value in facts.get("losses", {}).items())
     return (
         f"Trained with Animato ({config.name}): {checkpoint.step} of {config.num_steps} steps of {config.batch_size} "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -41,21 +42,35 @@ def test_check_tells_what_is_there_and_what_is_wrong(clips: Path, tmp_path: Path
     printed = animato(tmp_path, "data", "check", str(clips), "--json")
     report = json.loads(printed[printed.index("{") : printed.rindex("}") + 1])
     assert report["verdict"] in ("ready", "doubtful")
+    said = animato(tmp_path, "data", "check", str(clips), "--sheet", "nowhere/sheet.png", code=1)
+    assert "[file_error]" in said
+    assert "6 clips" in said, "what took long is not lost"
     (tmp_path / "empty").mkdir()
     assert "[data_empty]" in animato(tmp_path, "data", "check", "empty", code=1)
 
 
-def test_train_on_clips_interrupt_resume_export_serve(clips: Path, tmp_path: Path) -> None:
-    command = [*ANIMATO, "train", "--preset", "avatars-64", "--data", str(clips), "-o", "run", "--steps", "500", *QUICK]
-    checkpoints = tmp_path / "run" / "checkpoints"
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+def interrupt(number: signal.Signals, folder: Path, *arguments: str) -> int:
+    """Start a long run, send a signal to it and its data workers (as a terminal or `timeout` does), return the step."""
+    checkpoints = folder / "run" / "checkpoints"
+    command = [*ANIMATO, "train", "--preset", "avatars-64", *arguments, "-o", "run", "--steps", "500", *QUICK]
+    with subprocess.Popen(
+        command, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
+    ) as process:
         try:
             wait_until(lambda: any(checkpoints.glob("step-*.pt")), "a checkpoint is written", 60)
-            process.send_signal(signal.SIGINT)
+            os.killpg(process.pid, number)
             assert process.wait(60) == 130
         finally:
             process.kill()
-    done = int(max(checkpoints.glob("step-*.pt")).stem.partition("-")[2])
+    return int(max(checkpoints.glob("step-*.pt")).stem.partition("-")[2])
+
+
+def test_sigterm_to_the_data_workers_too_ends_a_run_with_a_checkpoint(tmp_path: Path) -> None:
+    assert 0 < interrupt(signal.SIGTERM, tmp_path) < 500
+
+
+def test_train_on_clips_interrupt_resume_export_serve(clips: Path, tmp_path: Path) -> None:
+    done = interrupt(signal.SIGINT, tmp_path, "--data", str(clips))
     assert 0 < done < 500
 
     animato(tmp_path, "train", "--resume", "-o", "run", "--data", str(clips), "--steps", str(done + 2))
@@ -83,6 +98,9 @@ def test_what_cannot_be_trained_is_said_in_one_line(tmp_path: Path) -> None:
     assert "[run_not_found]" in animato(tmp_path, "train", "--resume", "-o", "run", code=1)
     assert "[run_not_found]" in animato(tmp_path, "export", "run", "-o", "bundle", code=1)
     animato(tmp_path, "train", "-o", "run", code=2)
+    animato(tmp_path, "data", "avatars", "-o", "clips", "--clips", "1", "--size", "33", code=2)
+    said = animato(tmp_path, "train", "--preset", "avatars-64", "-o", "run", "--seed", str(10**15), code=1)
+    assert "train.seed" in said
     assert list(tmp_path.iterdir()) == []
 
 

@@ -29,21 +29,7 @@ def sample_identities(count: int, generator: torch.Generator) -> AvatarIdentitie
     """Draw the looks of `count` avatars. The generator is on the CPU; so are the parameters."""
     dice = Dice(count, generator)
     who = bare_identities(count)
-    for part in (
-        _style,
-        _skull,
-        _ears,
-        _eyes,
-        _nose,
-        _mouth,
-        style_hair,
-        tie_hair,
-        hat,
-        _brows,
-        _beard,
-        dress,
-        furnish,
-    ):
+    for part in _PARTS:
         who = part(who, dice)
     return who
 

@@ -23,6 +23,7 @@ from model.data.avatar_identities import AvatarIdentities
 from model.data.avatar_poses import POSE_RANGES, AvatarPoses, PoseRange, relative_poses, rest_poses
 from model.data.avatar_sampling import sample_identities
 from model.data.avatar_tracks import sample_moments, sample_tracks
+from model.data.clip_files import DataError
 from model.data.pairs import FramePairs
 
 Split = Literal["train", "test"]
@@ -122,7 +123,8 @@ def write_clips(
     A clip is a function of (split, seed, its number): a longer run under the same seed begins with the same clips.
     `on_progress` is called with clips written and clips in all. Returns the files.
 
-    Raises `ValueError` for a size that H.264 cannot hold (odd).
+    Raises `ValueError` for a size that H.264 cannot hold (odd), `DataError` with code `data_disk_short` for a clip that
+    could not be written whole.
     """
     if size % 2:
         raise ValueError(f"a video's width must be even, not {size}")
@@ -144,10 +146,33 @@ def write_clips(
 def _write_clip(
     path: Path, identities: AvatarIdentities, poses: AvatarPoses, size: int, fps: float, device: torch.device | str
 ) -> None:
-    # Written beside and renamed: a clip that exists is whole.
-    partial = path.with_suffix(".partial.mp4")
+    # Written beside and renamed: a clip that exists is whole. Hidden: half a clip is no clip of a data set.
+    partial = path.with_name(f".{path.stem}.partial.mp4")
+    try:
+        _encode(partial, identities, poses, size, fps, device)
+        _require_whole(partial, len(poses.scale))
+        partial.rename(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _require_whole(path: Path, frames: int) -> None:
+    """Look at what was written: the library does not tell how ffmpeg ended."""
+    try:
+        written, _ = imageio_ffmpeg.count_frames_and_secs(str(path))
+    except RuntimeError:
+        written = 0
+    if written != frames:
+        raise DataError(
+            "data_disk_short", f"Only {written} of {frames} frames could be written to {path.parent}.", "Make room."
+        )
+
+
+def _encode(
+    path: Path, identities: AvatarIdentities, poses: AvatarPoses, size: int, fps: float, device: torch.device | str
+) -> None:
     writer = imageio_ffmpeg.write_frames(
-        str(partial),
+        str(path),
         (size, size),
         fps=fps,  # pyright: ignore[reportArgumentType]
         codec="libx264",
@@ -164,7 +189,6 @@ def _write_clip(
             writer.send(_to_bytes(draw(same, moments, size, device=device)))
     finally:
         writer.close()
-    partial.rename(path)
 
 
 def _to_bytes(frames_BCHW: Tensor) -> bytes:

@@ -89,6 +89,7 @@ def evaluate(
     Raises:
         EvaluationError: `evaluate_extra_missing`, `baseline_size_differs`.
         BundleError, DeviceError, DataError, NumericalError: as loading, animating and reading clips do.
+        OSError: the folder cannot be written; told before the work.
 
     """
     started = time.monotonic()
@@ -98,6 +99,7 @@ def evaluate(
     notes: list[str] = []
     detector = detector or _detector(options, notes)
     cases = _cases(options, main.animator, say)
+    _require_writable(output)
     networks = _networks(contestants, notes)
     scores: list[CaseScore] = []
     for index in range(len(cases)):
@@ -250,9 +252,16 @@ def _below(first: "Image", second: "Image") -> "Image":
     return joined
 
 
+def _require_writable(output: Path) -> None:
+    """Fail before the work and not after it."""
+    output.mkdir(parents=True, exist_ok=True)
+    trial = output / f".{METRICS_FILE}.partial"
+    trial.touch()
+    trial.unlink()
+
+
 def _write(output: Path, report: Report, picture: "Image") -> None:
     """Write both files beside their places and rename them: a file that exists is whole."""
-    output.mkdir(parents=True, exist_ok=True)
     partial = output / f".{METRICS_FILE}.partial", output / f".{PICTURE_FILE}.partial"
     partial[0].write_text(report.dumps(), encoding="utf-8")
     picture.save(partial[1], format="PNG", optimize=True)

@@ -41,8 +41,9 @@ class Row:
     cases: int
     frames: int
     l1: float
-    l1_standard_error: float
-    """Of the mean over cases; frames of one case are alike and count as one."""
+    l1_standard_error: float | None
+    """Of the mean over cases; frames of one case are alike and count as one. None with one case, which tells nothing.
+    """
     l1_to_copy: float | None
     psnr_db: float
     psnr_gain_db: float
@@ -131,8 +132,8 @@ def _subjects(group: Iterable[CaseScore]) -> Landmarks:
     return average(one for score in group for one in score.compared_T)
 
 
-def _standard_error(values: list[float]) -> float:
-    return float(np.std(values, ddof=1) / len(values) ** 0.5) if len(values) > 1 else 0.0
+def _standard_error(values: list[float]) -> float | None:
+    return float(np.std(values, ddof=1) / len(values) ** 0.5) if len(values) > 1 else None
 
 
 def _ratio(value: float | None, of: float | None) -> float | None:

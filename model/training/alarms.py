@@ -37,7 +37,7 @@ class Alarms:
             raise TrainingStopped(
                 "loss_not_finite",
                 f"At step {step} the loss is not a number: {', '.join(bad) or 'keypoints'}.",
-                "Resume from the last checkpoint with a lower learning rate, fp32, or max_gradient_norm.",
+                "Start from the last checkpoint (init_from) with a lower learning rate, fp32, or max_gradient_norm.",
             )
         self._num_collapsed = self._num_collapsed + 1 if spread < _SMALLEST_SPREAD else 0
         if step > _SPREAD_GRACE_STEPS and self._num_collapsed >= _PATIENCE:
@@ -53,7 +53,7 @@ class Alarms:
             raise TrainingStopped(
                 "loss_diverged",
                 f"At step {step} the loss is {total:.1f}; it used to be {usual:.1f}, and does not come back.",
-                "Resume from the last checkpoint with a lower learning rate.",
+                "Start from the last checkpoint (init_from) with a lower learning rate.",
             )
         if self._num_high == 0:  # what is far too high must not become the new normal
             self._totals.append(total)

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
+from model.errors import CheckpointError
 from model.import_original import read_checkpoint
 from model.training.errors import TrainingError
 from model.training.settings import TrainConfig
@@ -60,8 +61,12 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        # What torch says when a write fails hides why it failed.
+        cause = error.__context__ if isinstance(error, RuntimeError) else error
+        if isinstance(cause, OSError):
+            raise OSError(cause.errno, cause.strerror or str(cause), str(path)) from error
         raise
     _flush_folder(folder)
     for old in list_checkpoints(folder)[:-keep]:
@@ -75,7 +80,14 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises `CheckpointError` for a file that cannot be read, `TrainingError` with code `run_mismatch` for one that holds
     something else.
     """
-    document = read_checkpoint(path)
+    try:
+        document = read_checkpoint(path)
+    except CheckpointError as error:
+        if error.code != "checkpoint_truncated":
+            raise
+        # Nowhere to download it from: it is ours.
+        hint = "Remove it: of the run's checkpoints the newest is used."
+        raise CheckpointError(error.code, error.detail, hint) from error
     if document.get("format") != FORMAT or document.get("format_version") != FORMAT_VERSION:
         raise TrainingError("run_mismatch", f"{path.name} is not a checkpoint of this program's training.")
     values: dict[str, Any] = {name: document[name] for name in Checkpoint.__dataclass_fields__ if name in document}

@@ -9,6 +9,7 @@ The networks are convolutional, so weights do not depend on the frame's size. Wh
     generator, n more down blocks         down block i becomes down block i + n, up block i stays up block i (both count
                                           from the inside then), the bottleneck stays; the n outer blocks on either side
                                           and the first and last convolution start anew unless their shapes fit
+    generator, n fewer down blocks        the same the other way round
     a generator that gains skips          the head of the occlusion map starts anew, at 0.73 everywhere. A blurred
                                           generator's map comes out so near to 1 that it would hardly learn again
 """
@@ -55,17 +56,17 @@ def initialize_networks(networks: Networks, source: Path) -> Initialization:
     if networks.generator.skips and not had_skips:
         taken = {key: value for key, value in taken.items() if not key.startswith(_OCCLUSION)}
     fresh = [key for key in new if key not in taken and not key.endswith(_BLUR)]
-    growing = _num_down_blocks(new) > _num_down_blocks(old)
+    resized = _num_down_blocks(new) != _num_down_blocks(old)
     unused = [key for key in old if key not in new and not key.endswith(_BLUR)]
-    # Where the generator grows, its drawing part may be new in places; nothing else may, and nothing is left behind.
+    # Where the generator gains or loses outer blocks, its drawing part may differ in places; nothing else may.
     foreign = [
-        key for key in (*fresh, *unused) if not key.startswith(_OCCLUSION) and not (growing and _is_drawing(key))
+        key for key in (*fresh, *unused) if not key.startswith(_OCCLUSION) and not (resized and _is_drawing(key))
     ]
     if foreign or not taken:
         raise TrainingError(
             "initial_weights_mismatch",
             f"The weights of {source.name} do not fit these networks: {compare_states(new, old)}.",
-            "Both models must have the same keypoints, widths and depths; only the generator may gain outer blocks.",
+            "Keypoints, widths and depths must be the same; only the generator may gain or lose outer blocks.",
         )
     for key, value in taken.items():
         new[key].copy_(value)

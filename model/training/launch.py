@@ -1,5 +1,6 @@
 """From what a person asks for to a run: the preset, the data, where to start. What `animato train` calls."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,10 @@ from model.training.presets import PRESETS
 from model.training.run_folder import prepare_run, read_run
 from model.training.settings import TrainConfig
 from model.training.train import Progress, run_training
+
+AVATARS = "avatars"
+_TOLD_PROBLEMS = 10
+_log = logging.getLogger("animato.train")
 
 _BY_IDENTITY = frozenset({"vox-256", "vox-adv-256", "taichi-256", "taichi-adv-256"})
 """Published configurations whose epochs visit identities, not clips."""
@@ -58,13 +63,15 @@ def launch(
         size, seed = config.model.frame_size, config.seed
         # On a GPU the frames are drawn where they are needed, unless processes of their own draw ahead.
         device = place.device if config.num_workers == 0 else "cpu"
+        config = _with_data(config, AVATARS, wanted)
         pairs: PairSource = AvatarPairs(size, share, seed=seed, device=device)
         unseen: PairSource = AvatarPairs(size, min(share, 8), seed=seed, split="test")
-        data_name = "avatars"
+        data_name = AVATARS
     else:
-        by_identity = config.name in _BY_IDENTITY if wanted.by_identity is None else wanted.by_identity
-        clips = _clips(wanted.data, config, share, by_identity, on_cache)
-        config = config.with_clips(clips.pairs_per_epoch)
+        clips = _clips(wanted.data, config, share, on_cache)
+        if place.is_main:
+            _tell_problems(clips)
+        config = _with_data(config, clips.fingerprint, wanted).with_clips(clips.pairs_per_epoch)
         pairs = unseen = clips
         data_name = wanted.data.name
     if dry_run:
@@ -83,20 +90,37 @@ def launch(
 
 
 def _configuration(wanted: Launch) -> TrainConfig:
+    changes = dict(wanted.changes)
+    if wanted.by_identity is not None:
+        changes["by_identity"] = wanted.by_identity
     if wanted.resume:
-        return replace(read_run(wanted.output), **dict(wanted.changes))
+        return replace(read_run(wanted.output), **changes)
     if wanted.preset is None or wanted.preset not in PRESETS:
         raise ConfigError(
             "config_invalid", f"There is no training preset {wanted.preset!r}.", f"There are: {', '.join(PRESETS)}."
         )
-    return replace(PRESETS[wanted.preset](), **dict(wanted.changes))
+    return replace(PRESETS[wanted.preset](), **{"by_identity": wanted.preset in _BY_IDENTITY, **changes})
+
+
+def _with_data(config: TrainConfig, data: str, wanted: Launch) -> TrainConfig:
+    """Note what the run learns from: resumed with other data it would be another run."""
+    # Runs of before this was noted go on without.
+    return config if wanted.resume and not config.data else replace(config, data=data)
+
+
+def _tell_problems(clips: ClipPairs) -> None:
+    for problem in clips.problems[:_TOLD_PROBLEMS]:
+        _log.warning("A clip is left out: %s: %s", problem.name, problem.error.detail)
+    if len(clips.problems) > _TOLD_PROBLEMS:
+        _log.warning(
+            "%d more clips are left out; `animato data check` lists them.", len(clips.problems) - _TOLD_PROBLEMS
+        )
 
 
 def _clips(
     folder: Path,
     config: TrainConfig,
     share: int,
-    by_identity: bool,
     on_cache: Callable[[CacheProgress], None] | None,
 ) -> ClipPairs:
     return ClipPairs(
@@ -104,7 +128,7 @@ def _clips(
         frame_size=config.model.frame_size,
         batch_size=share,
         seed=config.seed,
-        id_sampling=by_identity,
+        id_sampling=config.by_identity,
         augmentation=PUBLISHED.get(config.name, NO_AUGMENTATION),
         on_progress=on_cache,
     )

@@ -33,19 +33,24 @@ def prepare_run(config: TrainConfig, output: Path, *, resume: bool = False) -> P
     if resume and not has_checkpoints:
         raise TrainingError("run_not_found", f"There is no run to resume in {output}.")
     if resume:
-        difference = resumable_difference(read_run(output), config)
-        if difference:
-            raise TrainingError(
-                "run_mismatch",
-                f"The run in {output} has another {difference}.",
-                "A resumed run may change its steps, intervals, workers and device only; start from it with init_from.",
-            )
+        require_same_run(read_run(output), config, output)
     output.mkdir(parents=True, exist_ok=True)
     path = output / RUN_FILE
     partial = output / f".{RUN_FILE}.partial"
     partial.write_text(json.dumps(config.to_dict(), indent=2) + "\n", encoding="utf-8")
     partial.replace(path)
     return path
+
+
+def require_same_run(old: TrainConfig, new: TrainConfig, output: Path) -> None:
+    """Raise `TrainingError` with code `run_mismatch` if resuming would make it another run."""
+    difference = resumable_difference(old, new)
+    if difference:
+        raise TrainingError(
+            "run_mismatch",
+            f"The run in {output} differs in {difference}.",
+            "A resumed run may change its steps, intervals, workers and device only; start from it with init_from.",
+        )
 
 
 def read_run(output: Path) -> TrainConfig:

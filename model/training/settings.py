@@ -17,6 +17,9 @@ Device = Literal["auto", "cpu", "cuda"]
 Decay = Literal["milestones", "cosine"]
 Backbone = Literal["vgg19", "efficientnet-lite0"]
 
+# Of each backbone.
+_NUM_FEATURES = 5
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LossWeights:
@@ -74,6 +77,10 @@ class TrainConfig:
 
     name: str
     model: ModelConfig
+    by_identity: bool = False
+    """An epoch of clips visits people, not clips."""
+    data: str = ""
+    """What it learns from, as `model.training.launch` knows it again: `avatars`, or a fingerprint of the clips."""
     losses: LossWeights = field(default_factory=LossWeights)
     perceptual: PerceptualConfig = field(default_factory=PerceptualConfig)
     warp: WarpConfig = field(default_factory=WarpConfig)
@@ -126,11 +133,26 @@ class TrainConfig:
         ):
             _require_one_of(f"train.{name}", getattr(self, name), allowed)
         _require_one_of("train.perceptual.backbone", self.perceptual.backbone, Backbone)
+        if not 0 <= self.seed < 1 << 32:  # what is drawn for a step has this and the step as its seed
+            raise ConfigError("config_invalid", f"train.seed cannot be {self.seed!r}: 0 to {(1 << 32) - 1}.")
         for name in ("ema_decay", "keypoint_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError("config_invalid", f"train.{name} cannot be {getattr(self, name)!r}.")
         if self.losses.generator_gan and self.model.discriminator is None:
             raise ConfigError("config_invalid", f"{self.model.name} has no discriminator for generator_gan to use.")
+        self._require_weights()
+
+    def _require_weights(self) -> None:
+        """Raise `ConfigError` unless there is one weight for each feature that is compared."""
+        wanted = {"perceptual": _NUM_FEATURES}
+        if self.uses_discriminator and self.model.discriminator is not None:
+            wanted["feature_matching"] = self.model.discriminator.num_blocks
+        for name, count in wanted.items():
+            weights = getattr(self.losses, name)
+            if any(weights) and len(weights) != count:
+                raise ConfigError("config_invalid", f"train.losses.{name} has {len(weights)} weights, not {count}.")
+        if any(self.losses.perceptual) and not self.perceptual.scales:
+            raise ConfigError("config_invalid", "train.perceptual.scales is empty.")
 
     @property
     def uses_discriminator(self) -> bool:

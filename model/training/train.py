@@ -22,7 +22,7 @@ from model.training.errors import TrainingInterrupted
 from model.training.journal import Journal, Window
 from model.training.learner import Learner
 from model.training.place import Place, describe_place
-from model.training.run_folder import prepare_run
+from model.training.run_folder import prepare_run, require_same_run
 from model.training.sample_grid import sample_grid
 from model.training.settings import TrainConfig, learning_rate_factor, require_schedule
 
@@ -83,6 +83,7 @@ def run_training(
     first_step, told = 0, {"seconds": 0.0, **describe_place(place), **(facts or {})}
     if resume:
         checkpoint = load_checkpoint(latest_checkpoint(output))
+        require_same_run(checkpoint.config, config, output)
         learner.restore(checkpoint)
         first_step, told = checkpoint.step, checkpoint.facts | told | {"seconds": checkpoint.facts["seconds"]}
     elif init_from is not None:
@@ -162,9 +163,13 @@ class _Draws(Dataset[FramePairs]):
 
 
 def _ignore_interrupts(worker: int) -> None:
-    """Leave Ctrl-C to the main process, which still needs its workers for the step it is in."""
+    """Leave Ctrl-C and SIGTERM to the main process, which still needs its workers for the step it is in.
+
+    Both often go to all processes at once: from a terminal, `timeout`, or whoever ends a session or a batch job.
+    """
     del worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 class _StopRequest:

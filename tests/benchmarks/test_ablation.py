@@ -44,6 +44,7 @@ def test_the_full_method_is_the_published_one() -> None:
     config = named("full")
     assert not config.model.generator.skips
     assert config.losses.keypoint_prior == 0
+    assert config.keypoint_dropout == 0
     assert config.model.estimate_jacobian
     assert config.model.generator.estimate_occlusion_map
 
@@ -68,3 +69,11 @@ def test_the_command_trains_resumes_and_compares(tmp_path: Path) -> None:
     assert "no-jacobians" in json.dumps(metrics)
     assert "no-jacobians" in result.output
     assert (tmp_path / "evaluation" / "evaluation.png").stat().st_size > 1000
+
+
+def test_a_longer_run_gives_another_bundle(tmp_path: Path) -> None:
+    small = ["-o", str(tmp_path), "--frame-size", "32", "--batch-size", "2", "--workers", "0", "--only", "full"]
+    for steps in ("1", "2"):
+        CliRunner().invoke(main, [*small, "--steps", steps, "--train-only"], catch_exceptions=False)
+        config = json.loads((tmp_path / "bundles" / "full" / "config.json").read_text())
+        assert f"{steps} of {steps} steps" in json.dumps(config)

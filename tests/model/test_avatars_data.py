@@ -1,6 +1,8 @@
 """Avatars as data: pairs for training, pose tracks, relative poses, clips."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import Mock
@@ -9,6 +11,7 @@ import imageio_ffmpeg
 import pytest
 import torch
 
+from model.data import avatars
 from model.data.avatars import (
     POSE_RANGES,
     AvatarPairs,
@@ -23,6 +26,7 @@ from model.data.avatars import (
     seeded_generator,
     write_clips,
 )
+from tests.conftest import REPOSITORY
 
 
 @pytest.fixture(autouse=True)
@@ -166,3 +170,26 @@ def test_a_clip_is_of_one_avatar_and_decodes_to_what_was_drawn(tmp_path: Path) -
 def test_an_odd_size_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="even"):
         write_clips(tmp_path, clips=1, size=33)
+
+
+def test_what_is_interrupted_leaves_no_half_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(avatars, "draw", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_clips(tmp_path, clips=1, frames=2, size=32)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_clip_for_which_there_is_no_room_is_not_kept(tmp_path: Path) -> None:
+    """A limit on the size of files stands in for a full disk: ffmpeg ends early, and the library does not say so."""
+    program = (
+        "import resource, sys; from pathlib import Path; from model.data.avatars import write_clips\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
+        "write_clips(Path(sys.argv[1]), clips=1, frames=10, size=64)"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "clips")]
+    run = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False)
+    assert "of 10 frames could be written" in run.stderr
+    assert list((tmp_path / "clips").iterdir()) == []

@@ -49,6 +49,13 @@ def test_a_bundle_says_where_it_comes_from(run: Path, tmp_path: Path) -> None:
         assert part in provenance.notes
 
 
+def test_a_bundle_tells_no_path_of_whoever_made_it(run: Path, tmp_path: Path) -> None:
+    run_training(tiny_run(num_steps=1), ShiftedBlobs(), tmp_path / "tuned", init_from=latest_checkpoint(run))
+    notes = load_bundle(export_bundle(tmp_path / "tuned", tmp_path / "tiny")).info.provenance.notes
+    assert "step-00000003.pt, 0 tensors anew" in notes
+    assert str(run) not in notes
+
+
 def test_without_the_average(run: Path, tmp_path: Path) -> None:
     bundle = load_bundle(export_bundle(latest_checkpoint(run), tmp_path / "tiny", average=False))
     expected = load_checkpoint(latest_checkpoint(run)).generator["final.weight"]

@@ -159,6 +159,16 @@ def test_a_run_is_not_overwritten_and_not_mixed_up(tmp_path: Path) -> None:
     assert "seed" in refusal.value.detail
 
 
+def test_a_run_whose_configuration_was_edited_is_not_resumed(tmp_path: Path) -> None:
+    config = tiny_run(num_steps=1)
+    run_training(config, ShiftedBlobs(), tmp_path)
+    edited = replace(config, num_steps=2, lr_generator=0.5)
+    (tmp_path / "run.json").write_text(json.dumps(edited.to_dict()))
+    with pytest.raises(TrainingError, match="differs in lr_generator") as refusal:
+        run_training(edited, ShiftedBlobs(), tmp_path, resume=True)
+    assert refusal.value.code == "run_mismatch"
+
+
 def test_a_finished_run_can_be_made_longer(tmp_path: Path) -> None:
     run_training(tiny_run(num_steps=2), ShiftedBlobs(), tmp_path)
     path = run_training(tiny_run(num_steps=4), ShiftedBlobs(), tmp_path, resume=True)

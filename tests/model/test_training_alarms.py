@@ -26,6 +26,7 @@ def test_a_loss_that_rises_and_stays() -> None:
     with pytest.raises(TrainingStopped) as stop:
         feed(alarms, [100.0])
     assert stop.value.code == "loss_diverged"
+    assert "init_from" in stop.value.hint, "a resumed run cannot have another learning rate"
 
 
 def test_a_loss_that_comes_back() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -97,5 +98,21 @@ def test_what_is_not_a_checkpoint(tmp_path: Path) -> None:
     assert refusal.value.code == "run_mismatch"
     path = save_checkpoint(tmp_path, state(1), keep=1)
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(CheckpointError):
+    with pytest.raises(CheckpointError, match="Remove it") as damaged:
         load_checkpoint(path)
+    assert damaged.value.code == "checkpoint_truncated"
+
+
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    """A limit on the size of files stands in for it: torch then says nothing but `unexpected pos`."""
+    large = state(1)
+    large.generator["weight"] = torch.zeros(100_000)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    try:
+        with pytest.raises(OSError, match="too large") as refusal:
+            save_checkpoint(tmp_path, large, keep=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert refusal.value.filename == str(tmp_path / "step-00000001.pt")
+    assert list(tmp_path.iterdir()) == []

@@ -58,6 +58,21 @@ def test_a_generator_that_gains_an_outer_block(tmp_path: Path) -> None:
     assert fresh == {"down_blocks.0", "up_blocks.1", "first.conv", "first.norm", "final.weight"}
 
 
+def test_a_generator_that_loses_its_outer_block(tmp_path: Path) -> None:
+    large = tiny_model(frame_size=64)
+    large = replace(large, generator=replace(large.generator, num_down_blocks=2, block_expansion=2))
+    torch.manual_seed(1)
+    source = save_bundle(tmp_path / "large", assemble(large), large, Provenance())
+    networks = assemble(tiny_model(frame_size=32))
+    taken = initialize_networks(networks, source)
+    torch.manual_seed(1)
+    old, new = bundle_state(assemble(large)), bundle_state(networks)
+    assert torch.equal(new["generator.down_blocks.0.conv.weight"], old["generator.down_blocks.1.conv.weight"])
+    assert torch.equal(new["generator.up_blocks.0.conv.weight"], old["generator.up_blocks.0.conv.weight"])
+    assert torch.equal(new["keypoint_detector.kp.weight"], old["keypoint_detector.kp.weight"])
+    assert {".".join(key.split(".")[1:3]) for key in taken.fresh} == {"first.conv", "first.norm", "final.weight"}
+
+
 def test_a_generator_that_gains_skips_learns_its_occlusion_map_anew(tmp_path: Path) -> None:
     plain, filling = tiny_model(frame_size=32), tiny_model(frame_size=32)
     filling = replace(filling, generator=replace(filling.generator, skips=True))
