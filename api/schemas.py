@@ -153,7 +153,7 @@ class AnimationList(PublicModel):
 class Model(PublicModel):
     """A model that animations can use."""
 
-    name: str = Field(examples=["avatars-128"])
+    name: str = Field(examples=["avatars-256"])
     object: Literal["model"] = "model"
     description: str
     frame_size: int = Field(description="Width and height of the result in pixels.", examples=[128])
@@ -252,7 +252,7 @@ ANIMATION_EXAMPLE: JsonDict = {
         },
     },
     "options": {
-        "model": "avatars-128",
+        "model": "avatars-256",
         "motion": "relative",
         "relative_jacobian": True,
         "adapt_scale": False,

@@ -88,13 +88,13 @@ def job_result(**changes: object) -> JobResult:
         media_type="video/mp4",
         size_bytes=1,
         sha256="2" * 64,
-        width=128,
-        height=128,
+        width=256,
+        height=256,
         fps="25/1",
         frames=100,
         duration_s=4.0,
         has_audio=False,
-        model="avatars-128",
+        model="avatars-256",
     )
     return result.model_copy(update=changes)
 

@@ -59,7 +59,7 @@ def test_video_to_video(short_clip: Path, tmp_path: Path) -> None:
     assert run.returncode == 0, run.stderr
     result = media.probe_video(tmp_path / "out.mp4", UNLIMITED)
     assert (result.frames, result.fps, result.has_audio) == (16, "25/1", True)
-    assert re.search(r"16 frames, 25/1 frames/s, 128×128, with sound", run.stdout)
+    assert re.search(r"16 frames, 25/1 frames/s, 256×256, with sound", run.stdout)
 
 
 def test_the_name_decides_what_is_written(short_clip: Path, tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_errors_end_in_one_line(short_clip: Path, tmp_path: Path) -> None:
     one_line_error(animato("animate", SOURCE, short_clip, "-o", tmp_path / "out.avi"), "invalid_options")
     one_line_error(animato("animate", SOURCE, short_clip, "-o", tmp_path / "no" / "out.mp4"), "invalid_options")
     line = one_line_error(animato("animate", SOURCE, short_clip, "-o", out, "--model", "nobody"), "unknown_model")
-    assert "avatars-128" in line
+    assert "avatars-256" in line
     one_line_error(
         animato("animate", SOURCE, short_clip, "-o", out, "--precision", "fp16", "--device", "cpu"),
         "precision_unsupported",
@@ -138,7 +138,7 @@ def test_import_list_show_and_use_a_published_checkpoint(short_clip: Path, tmp_p
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     listed = animato("models", "list", ANIMATO_MODELS=str(models)).stdout
-    assert re.search(r"^avatars-128 +128 px", listed, re.MULTILINE)
+    assert re.search(r"^avatars-256 +256 px", listed, re.MULTILINE)
     assert re.search(r"^tiny +64 px +5 keypoints +A network of a test", listed, re.MULTILINE)
     shown = animato("models", "show", "tiny", ANIMATO_MODELS=str(models))
     assert '"num_keypoints": 5' in shown.stdout

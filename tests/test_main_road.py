@@ -128,7 +128,7 @@ def test_post_poll_download(service: Service, tmp_path: Path) -> None:
     done = service.finished(animation)
     assert done["status"] == "succeeded", done
     assert done["progress"] == {"percent": 100, "frames_done": 107, "frames_total": 107}
-    assert (done["attempt"], done["error"], done["options"]["model"]) == (1, None, "avatars-128")
+    assert (done["attempt"], done["error"], done["options"]["model"]) == (1, None, "avatars-256")
 
     answer = service.client.get(done["links"]["result"]).raise_for_status()
     assert answer.headers["content-type"] == "video/mp4"
@@ -136,7 +136,7 @@ def test_post_poll_download(service: Service, tmp_path: Path) -> None:
     video.write_bytes(answer.content)
     driving, result = (media.probe_video(path, UNLIMITED) for path in (SAMPLES / "driving.mp4", video))
     assert (result.frames, Fraction(result.fps), result.has_audio) == (driving.frames, Fraction(driving.fps), True)
-    assert (result.width, result.height, result.codec) == (128, 128, "h264")
+    assert (result.width, result.height, result.codec) == (256, 256, "h264")
     assert result.sha256 == done["result"]["sha256"]
     assert list((service.data_dir / "work").iterdir()) == [], "nothing is left in the worker's folder"
     uploads = [path for path in (service.data_dir / "uploads").rglob("*") if path.is_file()]

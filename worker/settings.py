@@ -75,7 +75,7 @@ class Settings(BaseSettings):
 
     models: str = ""
     """Folders with imported bundles, separated by `:`; the bundles that ship are always found."""
-    model: str = "avatars-128"
+    model: str = "avatars-256"
     """The bundle that is used when a request names none."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"

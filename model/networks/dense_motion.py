@@ -99,7 +99,6 @@ class DenseMotionNetwork(nn.Module):
             warped_BMCHW if keep_warped_sources else None,
         )
 
-
     def _heads(self, features_BCHW: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the logits of masks and occlusion: two convolutions of one input, computed as one."""
         if self.occlusion is None:

@@ -120,7 +120,7 @@ def _avatars(
     return TrainConfig(
         name=model.name,
         model=model,
-        losses=LossWeights(keypoint_prior=10.0, l1=10.0),
+        losses=LossWeights(keypoint_prior=10.0, l1=50.0),
         perceptual=PerceptualConfig(backbone="efficientnet-lite0", scales=scales),
         num_steps=num_steps,
         batch_size=16,

@@ -136,9 +136,9 @@ def test_singular_jacobians_still_give_pictures(tiny_bundle: Bundle, pictures: P
 
 
 def test_bf16_is_near_and_keeps_keypoints_exact(pictures: Pictures) -> None:
-    directory = find_bundle("avatars-128")
+    directory = find_bundle("avatars-256")
     plain, reduced = Animator(load_bundle(directory), "cpu"), Animator(load_bundle(directory), "cpu", "bf16")
-    large = np.ascontiguousarray(pictures.repeat(4, axis=1).repeat(4, axis=2))
+    large = np.ascontiguousarray(pictures.repeat(8, axis=1).repeat(8, axis=2))
     prepared = reduced.prepare(large[0])
     assert prepared.levels.features_SCHW.dtype == torch.bfloat16
     assert torch.equal(prepared.keypoints.positions_BK2, plain.prepare(large[0]).keypoints.positions_BK2)
@@ -150,8 +150,8 @@ def test_bf16_is_near_and_keeps_keypoints_exact(pictures: Pictures) -> None:
 @needs_cuda
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 0.5), ("bf16", 1.5), ("fp16", 1.0)])
 def test_cuda_is_near_the_cpu(pictures: Pictures, precision: str, tolerance: float) -> None:
-    directory = find_bundle("avatars-128")
-    large = np.ascontiguousarray(pictures.repeat(4, axis=1).repeat(4, axis=2))
+    directory = find_bundle("avatars-256")
+    large = np.ascontiguousarray(pictures.repeat(8, axis=1).repeat(8, axis=2))
     expected = run(Animator(load_bundle(directory), "cpu"), large[0], large)
     actual = run(Animator(load_bundle(directory), "cuda", precision), large[0], large)  # type: ignore[arg-type]
     assert np.abs(expected.astype(int) - actual.astype(int)).mean() < tolerance

@@ -3,7 +3,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +12,10 @@ from safetensors.torch import load_file, save_file
 from model.bundle import Bundle, bundle_state, load_bundle, save_bundle
 from model.bundle_index import CONFIG_FILE, SUMS_FILE, WEIGHTS_FILE, Provenance, describe, find_bundle, list_bundles
 from model.bundle_index import sha256_of as sha256
-from model.config import ModelConfig, avatars_128
+from model.config import ModelConfig
 from model.errors import BundleError
 from model.networks.assembly import Networks
+from model.training.presets import PRESETS
 
 
 def code_of(function: Callable[[], object]) -> str:
@@ -148,8 +148,8 @@ def test_a_config_that_cannot_be_used(tiny_bundle: Bundle, changes: dict[str, ob
 def test_finding_by_name(tiny_bundle: Bundle, tmp_path: Path) -> None:
     parent = tiny_bundle.info.directory.parent
     assert find_bundle("tiny", [tmp_path / "absent", parent]) == tiny_bundle.info.directory
-    assert find_bundle("avatars-128", [parent]).parent.name == "bundles"
-    with pytest.raises(BundleError, match=r"There are: avatars-128, tiny\.") as caught:
+    assert find_bundle("avatars-256", [parent]).parent.name == "bundles"
+    with pytest.raises(BundleError, match=r"There are: avatars-256, tiny\.") as caught:
         find_bundle("tinny", [parent])
     assert caught.value.code == "bundle_not_found"
 
@@ -161,22 +161,22 @@ def test_a_name_is_not_a_path(name: str, tmp_path: Path) -> None:
 
 def test_listing(tiny_bundle: Bundle, tmp_path: Path) -> None:
     parent = tiny_bundle.info.directory.parent
-    mine = shutil.copytree(tiny_bundle.info.directory, parent / "avatars-128")  # hides the one that ships
+    mine = shutil.copytree(tiny_bundle.info.directory, parent / "avatars-256")  # hides the one that ships
     (parent / "broken").mkdir()
     (parent / "broken" / CONFIG_FILE).write_text("{")
     (parent / "empty").mkdir()
     listing = list_bundles([tmp_path / "absent", parent])
-    assert [(info.name, info.shipped) for info in listing.bundles] == [("avatars-128", False), ("tiny", False)]
+    assert [(info.name, info.shipped) for info in listing.bundles] == [("avatars-256", False), ("tiny", False)]
     assert listing.bundles[0].directory == mine
     assert [error.code for error in listing.problems] == ["bundle_damaged"]
     assert "broken" in listing.problems[0].detail
-    assert [(info.name, info.shipped) for info in list_bundles().bundles] == [("avatars-128", True)]
+    assert [(info.name, info.shipped) for info in list_bundles().bundles] == [("avatars-256", True)]
 
 
 def test_the_bundle_that_ships() -> None:
-    bundle = load_bundle(find_bundle("avatars-128"))
-    prototype = replace(avatars_128(), generator=replace(avatars_128().generator, skips=False))
-    assert bundle.config == prototype
+    bundle = load_bundle(find_bundle("avatars-256"))
+    assert bundle.config == PRESETS["avatars-256"]().model
+    assert sum(file.stat().st_size for file in bundle.info.directory.iterdir()) < 20e6
     assert bundle.info.provenance.licence
 
 
@@ -184,7 +184,7 @@ def test_listing_and_describing_need_no_torch() -> None:
     code = (
         "import sys, model, model.config, model.errors, model.published_config\n"
         "from model import describe, find_bundle, list_bundles, ModelError, PRESETS\n"
-        "assert list_bundles().bundles and describe(find_bundle('avatars-128'))\n"
+        "assert list_bundles().bundles and describe(find_bundle('avatars-256'))\n"
         "assert not {'torch', 'safetensors', 'numpy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=True)

@@ -89,6 +89,8 @@ def test_ratios_are_of_means_and_every_frame_counts_once() -> None:
     assert (row.cases, row.frames) == (2, 4)
     assert row.l1 == pytest.approx(0.2 * 3 / 4)
     assert row.l1_standard_error == pytest.approx(0.1), "of the cases' means, 0.2 and 0"
+    (alone,) = table(scores[:1])
+    assert alone.l1_standard_error is None, "one case does not tell how much cases differ"
 
 
 def test_avatar_cases_are_the_same_each_time_and_others_with_another_seed() -> None:
@@ -243,7 +245,7 @@ def test_tracking_tells_position_where_keypoints_follow_it(tmp_path: Path) -> No
     from model.bundle_index import SHIPPED
     from model.evaluation.tracking import measure_tracking
 
-    (tracking,) = measure_tracking([("it", Animator(load_bundle(SHIPPED / "avatars-128"), "cpu"))], identities=16)
+    (tracking,) = measure_tracking([("it", Animator(load_bundle(SHIPPED / "avatars-256"), "cpu"))], identities=16)
     assert (tracking.from_positions["translation_x"] or 0) > 0.5
     assert tracking.from_positions_and_jacobians is not None
     assert tracking.from_positions_and_jacobians["translation_x"] is None, "60 features and 64 frames"

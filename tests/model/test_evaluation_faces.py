@@ -98,6 +98,6 @@ def test_without_the_extra_it_is_said(package: str, monkeypatch: pytest.MonkeyPa
     assert "animato[evaluate]" in refusal.value.hint
     options = EvaluationOptions(data="avatars", identities=2, frames=1, detector="faces")
     with pytest.raises(EvaluationError) as refusal:
-        evaluate(SHIPPED / "avatars-128", tmp_path / "out", options)
+        evaluate(SHIPPED / "avatars-256", tmp_path / "out", options)
     assert refusal.value.code == "evaluate_extra_missing"
     assert not (tmp_path / "out").exists()

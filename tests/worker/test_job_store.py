@@ -21,7 +21,7 @@ FINAL = JobError(code="media_rejected", detail="no frames")
 
 @pytest.fixture
 def submit(job_store: JobStore, job_input: JobInput) -> Submit:
-    return lambda: job_store.submit(new_id(), job_input, AnimationOptions(model="avatars-128"), "req-1")
+    return lambda: job_store.submit(new_id(), job_input, AnimationOptions(model="avatars-256"), "req-1")
 
 
 @pytest.fixture

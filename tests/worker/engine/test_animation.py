@@ -74,7 +74,7 @@ def test_relative_motion_starts_from_the_source_itself_and_absolute_does_not(
         folder.mkdir()
         write(short_clip, folder, source, animator, AnimationOptions(motion=motion))  # pyright: ignore
         first[motion] = pictures.load_image(folder / "000000.png").astype(int)
-    original = pictures.load_image(source, square_px=128).astype(int)
+    original = pictures.load_image(source, square_px=256).astype(int)
     errors = {motion: np.abs(frame - original).mean() for motion, frame in first.items()}
     assert errors["relative"] < 0.8 * errors["absolute"], errors
 
