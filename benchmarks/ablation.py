@@ -16,13 +16,14 @@ from types import MappingProxyType
 import click
 import torch
 
-from model.data.avatars import AvatarPairs
-from model.evaluation.evaluate import AVATARS, EvaluationOptions, evaluate
+from model.data.avatars import AVATARS, AvatarPairs
+from model.evaluation.evaluate import EvaluationOptions, evaluate
 from model.export import export_bundle
-from model.training.checkpoint import FOLDER, latest_checkpoint, list_checkpoints
+from model.training.checkpoint import FOLDER, list_checkpoints
 from model.training.presets import PRESETS, at_size
 from model.training.settings import TrainConfig
 from model.training.train import Progress, run_training
+from worker.terminal import training_step
 
 Change = Callable[[TrainConfig], TrainConfig]
 
@@ -81,8 +82,7 @@ VARIANTS: Mapping[str, Change] = MappingProxyType(
 
 def variant(name: str, *, frame_size: int = 64, steps: int, batch_size: int, seed: int, workers: int) -> TrainConfig:
     """Return the run of one variant. All differ from `full` in one thing."""
-    preset = PRESETS["avatars-64"]()
-    config = preset if frame_size == preset.model.frame_size else at_size(preset, frame_size)
+    config = at_size(PRESETS["avatars-64"](), frame_size)
     plain = replace(config.model, name=name, generator=replace(config.model.generator, skips=False))
     base = replace(
         config,
@@ -101,16 +101,13 @@ def variant(name: str, *, frame_size: int = 64, steps: int, batch_size: int, see
 
 
 def train_variant(config: TrainConfig, folder: Path, on_progress: Callable[[Progress], None] | None = None) -> Path:
-    """Train, or go on training, in `folder`, and return the last checkpoint."""
-    checkpoints = list_checkpoints(folder / FOLDER)
-    if checkpoints and latest_checkpoint(folder).name == f"step-{config.num_steps:08d}.pt":
-        return checkpoints[-1]
+    """Train, or go on training, in `folder`, and return the last checkpoint. What is trained already stays as it is."""
     size, batch_size = config.model.frame_size, config.batch_size
     return run_training(
         config,
         AvatarPairs(size, batch_size, seed=config.seed),
         folder,
-        resume=bool(checkpoints),
+        resume=bool(list_checkpoints(folder / FOLDER)),
         on_progress=on_progress,
         sample_from=AvatarPairs(size, min(batch_size, 8), seed=config.seed, split="test"),
         facts={"data": AVATARS},
@@ -146,7 +143,8 @@ def main(
     bundles = []
     for name in only or VARIANTS:
         config = variant(name, frame_size=frame_size, steps=steps, batch_size=batch_size, seed=seed, workers=workers)
-        checkpoint = train_variant(config, output / "runs" / name, _tell(name))
+        click.echo(name, err=True)
+        checkpoint = train_variant(config, output / "runs" / name, training_step)
         bundle = output / "bundles" / name
         # A run that has gone on has other weights than the bundle of before.
         shutil.rmtree(bundle, ignore_errors=True)
@@ -156,16 +154,6 @@ def main(
         options = EvaluationOptions(data=AVATARS, identities=identities, seed=seed)
         report = evaluate(bundles[0], output / "evaluation", options, baselines=bundles[1:])
         click.echo(report.text())
-
-
-def _tell(name: str) -> Callable[[Progress], None]:
-    def tell(progress: Progress) -> None:
-        if progress.step % 50 == 0 or progress.step == progress.num_steps:
-            terms = "  ".join(f"{term} {value:.3g}" for term, value in progress.losses.items())
-            line = f"{name}  step {progress.step}/{progress.num_steps}  {progress.seconds_per_step:.2f} s  {terms}"
-            click.echo(line, err=True)
-
-    return tell
 
 
 if __name__ == "__main__":

@@ -28,6 +28,9 @@ from model.data.pairs import FramePairs
 
 Split = Literal["train", "test"]
 
+AVATARS = "avatars"
+"""The name of this data set where clips would be a folder."""
+
 __all__ = [
     "POSE_RANGES",
     "AvatarIdentities",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.data.avatar_poses import unlimited_relative_poses
-from model.data.avatars import AvatarPoses, Split, draw, relative_poses, sample_identities, sample_moments
+from model.data.avatars import AVATARS, AvatarPoses, Split, draw, relative_poses, sample_identities, sample_moments
 from model.data.avatars import seeded_generator as seeded
 from model.evaluation.cases import Case
 from model.inference.pixels import to_pixels
@@ -47,7 +47,7 @@ class AvatarCases:
         neighbours = self._moments.select(_neighbours(identities))
         self._can_repeat_NT = can_repeat(self._moments, neighbours)
         self._facts: Mapping[str, Any] = {
-            "data": "avatars",
+            "data": AVATARS,
             "split": split,
             "seed": seed,
             "frame_size": size,

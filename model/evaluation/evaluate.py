@@ -14,6 +14,7 @@ import torch
 
 from model.bundle import load_bundle
 from model.bundle_index import CONFIG_FILE, WEIGHTS_FILE, find_bundle, sha256_of
+from model.data.avatars import AVATARS
 from model.data.clip_files import Split
 from model.evaluation.avatar_cases import AvatarCases
 from model.evaluation.cases import CaseSet
@@ -32,7 +33,6 @@ from model.inference.animator import Animator, Precision
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-AVATARS = "avatars"
 METRICS_FILE, PICTURE_FILE = "metrics.json", "evaluation.png"
 FRAMES_PER_CLIP, FRAMES_PER_AVATAR = 32, 4
 

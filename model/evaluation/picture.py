@@ -3,7 +3,6 @@
 Shapes: R rows, H W height and width, C channels, K keypoints, 2 = (x, y).
 """
 
-import colorsys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,6 +13,7 @@ from model.evaluation.cases import Case, CaseSet
 from model.evaluation.methods import COPY, Method
 from model.evaluation.scores import CaseScore
 from model.inference.animator import Animator
+from model.keypoint_drawing import draw_keypoints
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -83,8 +83,8 @@ def draw_picture(cases: CaseSet, chosen: Sequence[Chosen], methods: Sequence[Met
             left = _LABEL_PX + column * step
             picture.paste(Image.fromarray(tile_HWC).resize((side, side), Image.Resampling.NEAREST), (left, top))
             if column < len(seen):
-                places_K2 = animator.keypoints(tile_HWC[None]).positions_BK2[0].cpu().numpy()
-                _draw_keypoints(draw, places_K2, left, top, side)
+                positions_K2 = animator.keypoints(tile_HWC[None]).positions_BK2[0]
+                draw_keypoints(draw, positions_K2, left, top, side)
         if row and one.part != chosen[row - 1].part:
             draw.line((0, top - 2, picture.width, top - 2), fill="black")
         lines = (
@@ -111,14 +111,6 @@ def _results(case: Case, methods: Sequence[Method]) -> list[NDArray[np.uint8]]:
     results = [method.animate(case)[0] for method in methods]
     difference_HWC = np.abs(results[0].astype(int) - case.truth_THWC[0]) * _DIFFERENCE_GAIN
     return [*results, difference_HWC.clip(0, 255).astype(np.uint8)]
-
-
-def _draw_keypoints(draw: "ImageDraw", places_K2: NDArray[np.float32], left: int, top: int, side: int) -> None:
-    radius = max(2, side // 50)
-    for index, (x, y) in enumerate((places_K2 + 1) * (side - 1) / 2):
-        colour = tuple(round(255 * level) for level in colorsys.hsv_to_rgb(index / len(places_K2), 1.0, 1.0))
-        box = (left + x - radius, top + y - radius, left + x + radius, top + y + radius)
-        draw.ellipse(box, fill=colour, outline="black")
 
 
 def _shortened(draw: "ImageDraw", text: str, width_px: int) -> str:

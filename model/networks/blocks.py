@@ -150,22 +150,16 @@ class AntiAliasedDownsample(nn.Module):
         return F.conv2d(x_BCHW, self.weight, stride=self.stride, padding=self.radius, groups=x_BCHW.shape[1])
 
 
-def convolution_dtype(network: nn.Module) -> torch.dtype:
-    """Return the type that the network's first convolution computes in."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            return module.weight.dtype
-    raise ValueError("the network has no convolution")
-
-
 def as_convolved(x_BCHW: Tensor, network: nn.Module) -> Tensor:
     """Return the tensor in the type and memory layout of the network's convolutions, once for all that follows.
 
     Otherwise a tensor that is joined to features on several levels is converted by every convolution anew.
     """
+    weight = next(module.weight for module in network.modules() if isinstance(module, nn.Conv2d))
+    last = weight.is_contiguous(memory_format=torch.channels_last)
     kind = x_BCHW.device.type
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else convolution_dtype(network)
-    return x_BCHW.to(dtype, memory_format=_layout(network))
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
+    return x_BCHW.to(dtype, memory_format=torch.channels_last if last else torch.contiguous_format)
 
 
 def halve_convolutions(network: nn.Module, dtype: torch.dtype) -> None:
@@ -173,9 +167,3 @@ def halve_convolutions(network: nn.Module, dtype: torch.dtype) -> None:
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             module.to(dtype)
-
-
-def _layout(network: nn.Module) -> torch.memory_format:
-    weights = [module.weight for module in network.modules() if isinstance(module, nn.Conv2d)]
-    last = all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)
-    return torch.channels_last if last else torch.contiguous_format

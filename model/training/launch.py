@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from model.data.augmentation import NO_AUGMENTATION, PUBLISHED
-from model.data.avatars import AvatarPairs
+from model.data.avatars import AVATARS, AvatarPairs
 from model.data.clip_cache import CacheProgress
 from model.data.clips import ClipPairs
 from model.data.pairs import PairSource
@@ -18,7 +18,6 @@ from model.training.run_folder import prepare_run, read_run
 from model.training.settings import TrainConfig
 from model.training.train import Progress, run_training
 
-AVATARS = "avatars"
 _TOLD_PROBLEMS = 10
 _log = logging.getLogger("animato.train")
 
@@ -63,7 +62,7 @@ def launch(
         size, seed = config.model.frame_size, config.seed
         # On a GPU the frames are drawn where they are needed, unless processes of their own draw ahead.
         device = place.device if config.num_workers == 0 else "cpu"
-        config = _with_data(config, AVATARS, wanted)
+        config = replace(config, data=AVATARS)
         pairs: PairSource = AvatarPairs(size, share, seed=seed, device=device)
         unseen: PairSource = AvatarPairs(size, min(share, 8), seed=seed, split="test")
         data_name = AVATARS
@@ -71,7 +70,7 @@ def launch(
         clips = _clips(wanted.data, config, share, on_cache)
         if place.is_main:
             _tell_problems(clips)
-        config = _with_data(config, clips.fingerprint, wanted).with_clips(clips.pairs_per_epoch)
+        config = replace(config, data=clips.fingerprint).with_clips(clips.pairs_per_epoch)
         pairs = unseen = clips
         data_name = wanted.data.name
     if dry_run:
@@ -100,12 +99,6 @@ def _configuration(wanted: Launch) -> TrainConfig:
             "config_invalid", f"There is no training preset {wanted.preset!r}.", f"There are: {', '.join(PRESETS)}."
         )
     return replace(PRESETS[wanted.preset](), **{"by_identity": wanted.preset in _BY_IDENTITY, **changes})
-
-
-def _with_data(config: TrainConfig, data: str, wanted: Launch) -> TrainConfig:
-    """Note what the run learns from: resumed with other data it would be another run."""
-    # Runs of before this was noted go on without.
-    return config if wanted.resume and not config.data else replace(config, data=data)
 
 
 def _tell_problems(clips: ClipPairs) -> None:

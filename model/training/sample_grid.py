@@ -7,7 +7,6 @@ and its difference from the driving frame.
 Shapes: B batch, C channels, H W height and width, M motions, K keypoints.
 """
 
-import colorsys
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,12 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.data.pairs import FramePairs
+from model.keypoint_drawing import draw_keypoints, keypoint_colours
 from model.networks.assembly import Networks
 from model.networks.keypoints import Keypoints
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-    from PIL.ImageDraw import ImageDraw
 
 _COLUMNS = ("source", "driving", "deformed", "occlusion", "masks", "prediction", "difference")
 _GAP = 2
@@ -40,11 +39,6 @@ def sample_grid(networks: Networks, pairs: FramePairs, *, num_rows: int = 6) -> 
     finally:
         for network, mode in zip(networks, modes, strict=True):
             network.train(mode)
-
-
-def keypoint_colours(num_keypoints: int) -> Tensor:
-    """Return colours_K3, as unlike each other as their number allows."""
-    return torch.tensor([colorsys.hsv_to_rgb(index / num_keypoints, 1.0, 1.0) for index in range(num_keypoints)])
 
 
 def colour_masks(masks_BMHW: Tensor) -> Tensor:
@@ -94,14 +88,5 @@ def _compose(columns: list[Tensor], keypoints: list[Keypoints | None]) -> "Image
             left, top = index * step, _HEADER + row * step
             picture.paste(Image.fromarray(levels_BHWC[row].numpy()), (left, top))
             if found is not None:
-                _draw_keypoints(draw, found.positions_BK2[row], left, top, side)
+                draw_keypoints(draw, found.positions_BK2[row], left, top, side)
     return picture
-
-
-def _draw_keypoints(draw: "ImageDraw", positions_K2: Tensor, left: int, top: int, side: int) -> None:
-    colours = keypoint_colours(len(positions_K2)).mul(255).int().tolist()
-    places = positions_K2.cpu().add(1).mul((side - 1) / 2).tolist()
-    radius = max(2, side // 50)
-    for (x, y), colour in zip(places, colours, strict=True):
-        box = (left + x - radius, top + y - radius, left + x + radius, top + y + radius)
-        draw.ellipse(box, fill=tuple(colour), outline="black")

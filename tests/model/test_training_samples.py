@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from model.keypoint_drawing import keypoint_colours
 from model.networks.assembly import assemble
-from model.training.sample_grid import colour_masks, keypoint_colours, sample_grid
+from model.training.sample_grid import colour_masks, sample_grid
 from tests.model.training_runs import ShiftedBlobs, tiny_model
 
 
