@@ -11,7 +11,7 @@ from api.uploads import ReceivedForm
 from worker import logs
 from worker.catalog import find_model
 from worker.errors import AnimationError, InvalidOptions, ModelUnavailable, QueueUnavailable
-from worker.jobs import AnimationOptions, ImageFacts, Job, JobInput, VideoFacts, new_id
+from worker.jobs import AnimationOptions, ImageFacts, Job, JobContext, JobInput, VideoFacts, new_id
 
 log = logs.get_logger(__name__)
 
@@ -46,7 +46,7 @@ async def accept(
     form: ReceivedForm,
     facts: tuple[ImageFacts, VideoFacts],
     options: AnimationOptions,
-    request_id: str | None,
+    context: JobContext,
 ) -> Job:
     """Store both files, then the record; on return the animation is accepted.
 
@@ -67,7 +67,7 @@ async def accept(
         await in_thread(
             services.storage.put_file, job_input.driving_key, form.driving_video.path, form.driving_video.media_type
         )
-        job = await in_thread(services.job_store.submit, job_id, job_input, options, request_id)
+        job = await in_thread(services.job_store.submit, job_id, job_input, options, context)
     except Exception as error:
         if isinstance(error, QueueUnavailable) and error.outcome_unknown:
             # The record may exist: without its inputs an accepted animation would fail. Better two files too many.

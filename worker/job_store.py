@@ -23,7 +23,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from worker.errors import QueueUnavailable
-from worker.jobs import AnimationOptions, Job, JobError, JobInput, JobResult, JobState
+from worker.jobs import AnimationOptions, Job, JobContext, JobError, JobInput, JobResult, JobState
 from worker.settings import Settings
 
 P = ParamSpec("P")
@@ -115,7 +115,9 @@ class JobStore:
         self._redis.ping()
 
     @_translated
-    def submit(self, job_id: str, job_input: JobInput, options: AnimationOptions, request_id: str | None) -> Job:
+    def submit(
+        self, job_id: str, job_input: JobInput, options: AnimationOptions, context: JobContext | None = None
+    ) -> Job:
         """Store a new record in state `queued`. From here on the animation ends in a terminal state."""
         # The script answers with the record: a second read could fail and make an accepted job look refused.
         flat: list[str] = self._run(
@@ -125,7 +127,7 @@ class JobStore:
             job_input.model_dump_json(),
             options.model_dump_json(),
             job_input.driving.frames,
-            request_id or "",
+            (context or JobContext()).model_dump_json(),
         )
         return _parse(dict(zip(flat[::2], flat[1::2], strict=True)))
 
@@ -270,5 +272,5 @@ def _parse(fields: dict[str, str]) -> Job:
         options=AnimationOptions.model_validate_json(fields["options"]),
         result=JobResult.model_validate_json(fields["result"]) if "result" in fields else None,
         error=JobError(**json.loads(fields["error"])) if "error" in fields else None,
-        request_id=fields.get("request_id") or None,
+        context=JobContext.model_validate_json(fields["context"]),
     )

@@ -117,6 +117,14 @@ class JobInput(BaseModel):
     driving: VideoFacts
 
 
+class JobContext(BaseModel):
+    """Who asked for an animation and how: what travels with the record, and decides nothing of the pictures."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    request_id: str | None = None
+
+
 class JobResult(BaseModel):
     """The one visible result of an animation."""
 
@@ -172,7 +180,7 @@ class Job(BaseModel):
     options: AnimationOptions
     result: JobResult | None = None
     error: JobError | None = None
-    request_id: str | None = None
+    context: JobContext = JobContext()
 
     @computed_field
     @property

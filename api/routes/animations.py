@@ -15,7 +15,7 @@ from api.openapi import problems, upload_form
 from api.schemas import Animation, AnimationList
 from api.submission import OPTION_FIELDS, accept, read_options, ring_doorbell
 from worker.errors import QueueUnavailable
-from worker.jobs import Job, JobState
+from worker.jobs import Job, JobContext, JobState
 
 router = APIRouter(prefix="/animations", tags=["animations"])
 
@@ -83,7 +83,7 @@ async def create_animation(
     async with services.uploads.receive(request, OPTION_FIELDS) as form:
         options = await in_thread(read_options, form.fields, services)
         facts = await services.uploads.probe(form)
-        job = await accept(services, form, facts, options, request.state.request_id)
+        job = await accept(services, form, facts, options, JobContext(request_id=request.state.request_id))
     # The doorbell comes after the answer: whether it is heard is no part of the promise.
     after_answer.add_task(ring_doorbell, services, job.id)
     response.headers["Location"] = f"{_root_path(request)}/animations/{job.id}"

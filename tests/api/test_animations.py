@@ -20,7 +20,7 @@ def job(service: Service, job_input: JobInput) -> Job:
 
 
 def submit(service: Service, job_input: JobInput) -> Job:
-    return service.job_store.submit(new_id(), job_input, AnimationOptions(model="avatars-256"), None)
+    return service.job_store.submit(new_id(), job_input, AnimationOptions(model="avatars-256"))
 
 
 def claim(service: Service, job: Job) -> int:

@@ -31,7 +31,7 @@ def hasty_store(settings: Settings) -> Iterator[JobStore]:
 
 
 def submit(store: JobStore, job_input: JobInput) -> str:
-    return store.submit(new_id(), job_input, AnimationOptions(), None).id
+    return store.submit(new_id(), job_input, AnimationOptions()).id
 
 
 def test_a_silent_worker_loses_its_animation(hasty_store: JobStore, job_input: JobInput, rung: list[str]) -> None:

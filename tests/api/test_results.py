@@ -19,7 +19,7 @@ ETAG = f'"{hashlib.sha256(VIDEO).hexdigest()}"'
 
 @pytest.fixture
 def queued(service: Service, job_input: JobInput) -> str:
-    return service.job_store.submit(new_id(), job_input, AnimationOptions(), None).id
+    return service.job_store.submit(new_id(), job_input, AnimationOptions()).id
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_never(service: Service, queued: str, job_input: JobInput) -> None:
     problem = assert_problem(service.http.get(f"/animations/{queued}/result"), 409, "animation_failed")
     assert "encoding_failed" in str(problem["detail"])
 
-    other = service.job_store.submit(new_id(), job_input, AnimationOptions(), None).id
+    other = service.job_store.submit(new_id(), job_input, AnimationOptions()).id
     service.job_store.cancel(other)
     assert_problem(service.http.get(f"/animations/{other}/result"), 409, "animation_canceled")
 

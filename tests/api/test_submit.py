@@ -91,7 +91,7 @@ def test_the_request_id_of_the_client_is_kept(service: Service, files: Files) ->
     assert response.headers["x-request-id"] == "my-request_1"
     job = service.job_store.get(response.json()["id"])
     assert job is not None
-    assert job.request_id == "my-request_1"
+    assert job.context.request_id == "my-request_1"
 
 
 @pytest.mark.parametrize("odd", ["short", "with space in it", "x" * 65, "ünïcödé-id".encode().decode("latin-1")])

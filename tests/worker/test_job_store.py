@@ -11,7 +11,7 @@ import redis
 from tests.conftest import job_result, wait_until
 from worker.errors import QueueUnavailable
 from worker.job_store import JobStore
-from worker.jobs import TRANSITIONS, AnimationOptions, Job, JobError, JobInput, JobState, is_id, new_id
+from worker.jobs import TRANSITIONS, AnimationOptions, Job, JobContext, JobError, JobInput, JobState, is_id, new_id
 from worker.settings import Settings
 
 Submit = Callable[[], Job]
@@ -21,7 +21,9 @@ FINAL = JobError(code="media_rejected", detail="no frames")
 
 @pytest.fixture
 def submit(job_store: JobStore, job_input: JobInput) -> Submit:
-    return lambda: job_store.submit(new_id(), job_input, AnimationOptions(model="avatars-256"), "req-1")
+    return lambda: job_store.submit(
+        new_id(), job_input, AnimationOptions(model="avatars-256"), JobContext(request_id="req-1")
+    )
 
 
 @pytest.fixture
@@ -67,10 +69,10 @@ def test_every_state_is_in_the_table_and_terminal_ones_are_final() -> None:
 def test_a_submitted_record_reads_back_whole(job_store: JobStore, job_input: JobInput, submit: Submit) -> None:
     job = submit()
     assert (job.state, job.version, job.attempt, job.percent) == (JobState.QUEUED, 1, 0, 0)
-    assert (job.input, job.frames_total, job.request_id) == (job_input, 100, "req-1")
+    assert (job.input, job.frames_total, job.context.request_id) == (job_input, 100, "req-1")
     assert job_store.get(job.id) == job
     assert job_store.get(new_id()) is None
-    again = job_store.submit(job.id, job_input, AnimationOptions(motion="absolute"), None)
+    again = job_store.submit(job.id, job_input, AnimationOptions(motion="absolute"))
     assert again == job, "a repeated submit changes nothing"
 
 
@@ -315,7 +317,7 @@ def test_redis_full_is_a_clear_error(settings: Settings, job_input: JobInput) ->
     admin.config_set("maxmemory", 1)
     try:
         with pytest.raises(QueueUnavailable):
-            store.submit(new_id(), job_input, AnimationOptions(), None)
+            store.submit(new_id(), job_input, AnimationOptions())
     finally:
         admin.config_set("maxmemory", 0)
         admin.close()

@@ -20,7 +20,7 @@ def quick(settings: Settings) -> Settings:
 @pytest.fixture
 def claim(quick: Settings, job_input: JobInput) -> Claim:
     store = JobStore.connect(quick)
-    job = store.submit(new_id(), job_input, AnimationOptions(), None)
+    job = store.submit(new_id(), job_input, AnimationOptions())
     claimed = store.claim(job.id, "w")
     assert claimed is not None
     return claimed

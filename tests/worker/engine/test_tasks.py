@@ -44,7 +44,7 @@ def submit(job_store: JobStore, storage: Storage, source: Path, short_clip: Path
         )
         storage.put_file(job_input.source_key, source, "image/png")
         storage.put_file(job_input.driving_key, short_clip, "video/mp4")
-        return job_store.submit(job_id, job_input, AnimationOptions(model="avatars-256"), None)
+        return job_store.submit(job_id, job_input, AnimationOptions(model="avatars-256"))
 
     return call
 
