@@ -73,6 +73,9 @@ class PoseRanges(NamedTuple):
 
 POSE_RANGES = PoseRanges()
 
+HEAD_PARAMETERS = ("translation_x", "translation_y", "scale", "roll_rad", "yaw_rad", "pitch_rad")
+"""The fields that move the whole head; the others are the face's expression."""
+
 
 def rest_poses(count: int) -> AvatarPoses:
     """Return poses that look straight ahead, mouth closed, eyes open."""

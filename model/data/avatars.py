@@ -20,7 +20,14 @@ from torch import Tensor
 
 from model.data.avatar_drawing import draw
 from model.data.avatar_identities import AvatarIdentities
-from model.data.avatar_poses import POSE_RANGES, AvatarPoses, PoseRange, relative_poses, rest_poses
+from model.data.avatar_poses import (
+    HEAD_PARAMETERS,
+    POSE_RANGES,
+    AvatarPoses,
+    PoseRange,
+    relative_poses,
+    rest_poses,
+)
 from model.data.avatar_sampling import sample_identities
 from model.data.avatar_tracks import sample_moments, sample_tracks
 from model.data.clip_files import DataError
@@ -75,13 +82,22 @@ class AvatarPairs:
     """Pairs of frames of avatars nobody has seen before: a data set without an end and without files.
 
     The two frames of a pair are two moments of one clip, up to 20 seconds apart; for one pair in four they are of two
-    clips of the same avatar, which are further apart in pose.
+    clips of the same avatar, which are further apart in pose. In a share `expression_pairs` the head rests and only
+    the face moves: beside a moving head a mouth is too small for its error to be learned from.
     """
 
     def __init__(
-        self, size: int, batch_size: int, *, seed: int = 0, device: torch.device | str = "cpu", split: Split = "train"
+        self,
+        size: int,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        split: Split = "train",
+        expression_pairs: float = 0.0,
     ) -> None:
         self.size, self.batch_size, self.seed = size, batch_size, seed
+        self.expression_pairs = expression_pairs
         self.split: Split = split
         self.device = torch.device(device)
 
@@ -98,9 +114,13 @@ class AvatarPairs:
         track = sample_moments(self.batch_size, 2, generator)
         other = sample_moments(self.batch_size, 1, generator)
         jumps_B = torch.rand(self.batch_size, generator=generator) < 0.25
+        rests_B = torch.rand(self.batch_size, generator=generator) < self.expression_pairs
+        source = AvatarPoses(*(field[:, 0] for field in track))
         pairs = zip(track, other, strict=True)
-        driving = (torch.where(jumps_B, new[:, 0], field[:, 1]) for field, new in pairs)
-        source = (field[:, 0] for field in track)
+        # A resting head's other expression is of another clip too: further away than most moments of one.
+        driving = AvatarPoses(*(torch.where(jumps_B | rests_B, new[:, 0], field[:, 1]) for field, new in pairs))
+        rested = {name: torch.where(rests_B, getattr(source, name), getattr(driving, name)) for name in HEAD_PARAMETERS}
+        driving = driving._replace(**rested)
         return identities, AvatarPoses(*(torch.cat(both) for both in zip(source, driving, strict=True)))
 
 

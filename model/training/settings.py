@@ -107,6 +107,10 @@ class TrainConfig:
     """Share of the keypoints whose motion may not be used in a step, drawn anew for each pair. The published models use
     none. Where one keypoint could move nearly everything, it makes the others learn to."""
 
+    expression_pairs: float = 0.0
+    """Of drawn avatars: share of the pairs in which the head rests and only the face moves, so that mouth and eyes are
+    learned too. Clips have none."""
+
     precision: Precision = "fp32"
     """Of the generator's, discriminator's and backbone's convolutions; warps are float32 always."""
     keypoint_precision: Precision = "fp32"
@@ -138,6 +142,8 @@ class TrainConfig:
         for name in ("ema_decay", "keypoint_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError("config_invalid", f"train.{name} cannot be {getattr(self, name)!r}.")
+        if not 0 <= self.expression_pairs <= 1:
+            raise ConfigError("config_invalid", f"train.expression_pairs cannot be {self.expression_pairs!r}.")
         if self.losses.generator_gan and self.model.discriminator is None:
             raise ConfigError("config_invalid", f"{self.model.name} has no discriminator for generator_gan to use.")
         self._require_weights()
