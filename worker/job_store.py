@@ -11,23 +11,14 @@ here, by `claim` and by the fence that `claim` hands out (docs/decisions/0001-do
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import wraps
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, ParamSpec, Self, TypeVar
+from typing import Any, Literal, NamedTuple, Self
 
 import redis
-import redis.exceptions
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
-from worker.errors import QueueUnavailable
 from worker.jobs import AnimationOptions, Job, JobContext, JobError, JobInput, JobResult, JobState
+from worker.redis_client import connect, translated
 from worker.settings import Settings
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 _PREFIX = "animato:"
 _JOB = f"{_PREFIX}job:"
@@ -50,34 +41,6 @@ class Claim(NamedTuple):
     fence: int
 
 
-def _translated(method: Callable[P, R]) -> Callable[P, R]:
-    """Let callers see `QueueUnavailable` in place of the client's connection errors."""
-
-    @wraps(method)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        with redis_errors_translated():
-            return method(*args, **kwargs)
-
-    return call
-
-
-@contextmanager
-def redis_errors_translated() -> Iterator[None]:
-    """Turn Redis being down, slow, full or loading into `QueueUnavailable`."""
-    try:
-        yield
-    except (redis.ConnectionError, redis.TimeoutError) as error:
-        unavailable = QueueUnavailable("The queue does not answer.", hint="Try again in a moment.")
-        unavailable.outcome_unknown = True
-        raise unavailable from error
-    except redis.ResponseError as error:
-        # An error inside a script carries the code somewhere in its message.
-        refused = isinstance(error, redis.exceptions.ReadOnlyError | redis.exceptions.OutOfMemoryError)
-        if refused or any(code in str(error) for code in ("OOM ", "MISCONF ", "LOADING ", "NOREPLICAS ")):
-            raise QueueUnavailable("The queue cannot store anything now.", hint="Try again in a moment.") from error
-        raise
-
-
 class JobStore:
     """Read and change records; safe to share between threads."""
 
@@ -89,16 +52,7 @@ class JobStore:
     @classmethod
     def connect(cls, settings: Settings) -> Self:
         """A store on `settings.redis_url`; the connection itself is opened at the first call."""
-        # No silent retries: a command whose answer was lost may have been carried out, and the scripts decide by state.
-        client = redis.Redis.from_url(
-            settings.redis_url,
-            decode_responses=True,
-            socket_timeout=settings.redis_timeout_s,
-            socket_connect_timeout=settings.redis_timeout_s,
-            health_check_interval=15,
-            retry=Retry(NoBackoff(), 1),
-        )
-        return cls(client, settings)
+        return cls(connect(settings), settings)
 
     def close(self) -> None:
         """Give the connections back."""
@@ -109,12 +63,12 @@ class JobStore:
 
     # -- for the API ------------------------------------------------------------------------------------------------
 
-    @_translated
+    @translated
     def ping(self) -> None:
         """Raise `QueueUnavailable` unless Redis answers."""
         self._redis.ping()
 
-    @_translated
+    @translated
     def submit(
         self, job_id: str, job_input: JobInput, options: AnimationOptions, context: JobContext | None = None
     ) -> Job:
@@ -131,13 +85,13 @@ class JobStore:
         )
         return _parse(dict(zip(flat[::2], flat[1::2], strict=True)))
 
-    @_translated
+    @translated
     def get(self, job_id: str) -> Job | None:
         """The record, or None."""
         fields: dict[str, str] = self._redis.hgetall(_JOB + job_id)  # pyright: ignore[reportAssignmentType]
         return _parse(fields) if fields else None
 
-    @_translated
+    @translated
     def page(self, limit: int, *, before: str | None = None) -> list[Job]:
         """The newest `limit` records, or those older than the id `before`; newest first."""
         start = f"({before}" if before else "+"
@@ -147,17 +101,17 @@ class JobStore:
                 pipe.hgetall(_JOB + job_id)
             return [_parse(fields) for fields in pipe.execute() if fields]
 
-    @_translated
+    @translated
     def queue_position(self, job_id: str) -> int | None:
         """How many queued animations are before this one; None when it is not queued."""
         return self._redis.zrank(_QUEUED, job_id)  # pyright: ignore[reportReturnType]
 
-    @_translated
+    @translated
     def queue_depth(self) -> int:
         """How many animations are queued."""
         return self._redis.zcard(_QUEUED)  # pyright: ignore[reportReturnType]
 
-    @_translated
+    @translated
     def cancel(self, job_id: str) -> Job | None:
         """Cancel at once when queued, else ask the worker to stop. A terminal record stays as it is."""
         self._run("cancel", [_JOB + job_id, _QUEUED], job_id)
@@ -165,7 +119,7 @@ class JobStore:
 
     # -- for the worker ---------------------------------------------------------------------------------------------
 
-    @_translated
+    @translated
     def claim(self, job_id: str, owner: str, *, after: str = "") -> Claim | None:
         """Become the owner, or None when the animation is not ours to run (done, canceled, owned, given up).
 
@@ -185,23 +139,23 @@ class JobStore:
         job = self.get(job_id) if fence > 0 else None
         return Claim(job, fence) if job else None
 
-    @_translated
+    @translated
     def heartbeat(self, job_id: str, fence: int, frames_done: int) -> Literal["ok", "cancel", "lost"]:
         """Extend the lease and report progress. On `lost` the caller stops and shows nothing."""
         keys = [_JOB + job_id, _LEASES]
         return self._run("heartbeat", keys, job_id, fence, _milliseconds(self._settings.lease_s), frames_done)
 
-    @_translated
+    @translated
     def cancel_requested(self, job_id: str) -> bool:
         """Whether somebody asked to cancel the animation: a cheap look between heartbeats."""
         return self._redis.hget(_JOB + job_id, "cancel_requested") == "1"
 
-    @_translated
+    @translated
     def commit(self, job_id: str, fence: int, result: JobResult) -> bool:
         """Make `result` the animation's one result. False: another worker owns it, the result must be thrown away."""
         return self._finish(job_id, fence, JobState.SUCCEEDED, "result", result.model_dump_json(), result.frames)
 
-    @_translated
+    @translated
     def fail(self, job_id: str, fence: int, error: JobError, *, attempt: int) -> JobState | None:
         """End as `failed`, or queue again when the error may pass and attempts are left. None: the fence was old."""
         settings = self._settings
@@ -213,7 +167,7 @@ class JobStore:
         done = self._finish(job_id, fence, JobState.FAILED, "error", error.model_dump_json(), 0)
         return JobState.FAILED if done else None
 
-    @_translated
+    @translated
     def stop_canceled(self, job_id: str, fence: int) -> bool:
         """End as `canceled` after the worker has stopped."""
         return self._finish(job_id, fence, JobState.CANCELED, "", "", 0)
@@ -224,7 +178,7 @@ class JobStore:
 
     # -- for the housekeeper ----------------------------------------------------------------------------------------
 
-    @_translated
+    @translated
     def become_housekeeper(self, name: str, hold_s: float) -> bool:
         """Whether `name` is the one housekeeper for the next `hold_s` seconds."""
         key = f"{_PREFIX}housekeeper"
@@ -232,12 +186,12 @@ class JobStore:
             return True
         return self._redis.get(key) == name and bool(self._redis.pexpire(key, _milliseconds(hold_s)))
 
-    @_translated
+    @translated
     def release_expired(self, at_most: int = 100) -> list[str]:
         """Queue animations again whose worker fell silent; their ids."""
         return self._run("release", [_QUEUED, _LEASES], _JOB, at_most)
 
-    @_translated
+    @translated
     def due_rings(self, at_most: int = 100, *, first_wait_s: float = 15.0) -> list[str]:
         """Queued animations whose doorbell must be rung (again); calling this counts as ringing them."""
         return self._run("due_rings", [_QUEUED], _JOB, at_most, _milliseconds(first_wait_s))
