@@ -56,7 +56,7 @@ def test_the_readme_shows_the_tree_as_it_is() -> None:
     shown = set(re.findall(r"[\w./-]+", tree[1]))
     top = {path.name for path in REPOSITORY.iterdir() if path.is_dir() and tracked(f"{path.name}/*")}
     assert {name for name in top if not name.startswith(".") and f"{name}/" not in shown} == set()
-    packages = [REPOSITORY / name for name in ("api", "worker", "worker/engine", "model")]
+    packages = [REPOSITORY / name for name in ("api", "commands", "worker", "worker/engine", "model")]
     modules = {path.name for path in tracked("*.py") if path.parent in packages}
     missing = {name for name in modules if name not in tree[1] and name != "__init__.py"}
     assert missing == set()
