@@ -57,12 +57,18 @@ class Housekeeper:
 
     def sweep(self) -> None:
         """One round. Raises QueueUnavailable."""
+        upkeep = self._job_store.upkeep
         # Held for a few rounds, so that the others take over soon after this process is gone.
-        if not self._job_store.become_housekeeper(self._name, 3 * self._settings.housekeeping_interval_s):
+        if not upkeep.take_duty("housekeeper", self._name, 3 * self._settings.housekeeping_interval_s):
             return
-        for job_id in self._job_store.release_expired():
+        released = upkeep.release_expired()
+        for job_id in released.queued:
             log.warning("lease_expired", animation_id=job_id)
-        for job_id in self._job_store.due_rings(first_wait_s=self._settings.first_ring_wait_s):
+        for job_id in released.given_up:
+            log.error("animation_given_up", animation_id=job_id)
+        for job_id in upkeep.end_overdue():
+            log.warning("deadline_exceeded", animation_id=job_id)
+        for job_id in upkeep.due_rings():
             if self._stopping.is_set():
                 return
             log.info("doorbell_rung_again", animation_id=job_id)

@@ -43,8 +43,6 @@ class ApiSettings(BaseSettings):
     page_max: int = Field(default=100, ge=1)
 
     housekeeping_interval_s: float = Field(default=5.0, gt=0)
-    first_ring_wait_s: float = Field(default=15.0, gt=0)
-    """How long a queued animation waits before its doorbell is rung a second time; doubles with each ring."""
 
     ready_queue_timeout_s: float = Field(default=1.0, gt=0)
     ready_storage_timeout_s: float = Field(default=2.0, gt=0)

@@ -16,12 +16,10 @@ from kombu.exceptions import OperationalError
 
 from worker import logs
 from worker.errors import QueueUnavailable
-from worker.jobs import TASK_NAME
+from worker.jobs import QUEUE_KEY_PREFIX, QUEUE_NAME, TASK_NAME
 from worker.settings import Settings
 
 __all__ = ["TimeLimitReached", "make_queue", "pool_index", "ring"]
-
-QUEUE_NAME = "animations"
 
 _IMPATIENT = {"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5}
 """How kombu connects: by default it tries for seconds, and here the housekeeper rings again anyway."""
@@ -66,7 +64,7 @@ def make_queue(settings: Settings, *, only_rings: bool = False) -> Celery:
             "health_check_interval": 10,
             "unacked_restore_interval": 10,
             "unacked_restore_throttle": 1,
-            "global_keyprefix": "animato:queue:",
+            "global_keyprefix": QUEUE_KEY_PREFIX,
         },
         result_backend_transport_options={"visibility_timeout": visibility_timeout_s},
         visibility_timeout=visibility_timeout_s,

@@ -1,37 +1,29 @@
 """The records of all animations, in Redis. Every change is one Lua script; the time is Redis's own.
 
 Celery's message is only a doorbell: whether a worker may run an animation, and whether its result counts, is decided
-here, by `claim` and by the fence that `claim` hands out (docs/decisions/0001-doorbell-and-record.md).
-
-    animato:job:{id}      hash, the record          animato:jobs:queued   sorted set, by the time it is due
-    animato:jobs:leases   sorted set, by expiry     animato:jobs:index    sorted set of all ids, by age
-    animato:jobs:dead     list of failed ids
+here, by `claim` and by the fence that `claim` hands out (docs/decisions/0001-doorbell-and-record.md). `redis_scripts`
+has the names of the keys, `job_upkeep` what the housekeeper does.
 """
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
+import random
 from typing import Any, Literal, NamedTuple, Self
 
 import redis
 
+from worker.job_upkeep import GIVEN_UP, JobUpkeep
 from worker.jobs import AnimationOptions, Job, JobContext, JobError, JobInput, JobResult, JobState
-from worker.redis_client import connect, translated
+from worker.redis_client import PREFIX, connect, translated
+from worker.redis_scripts import CLIENT, GONE, INDEX, JOB, LEASES, QUEUED, SPEEDS, Scripts, milliseconds
 from worker.settings import Settings
 
-_PREFIX = "animato:"
-_JOB = f"{_PREFIX}job:"
-_QUEUED = f"{_PREFIX}jobs:queued"
-_LEASES = f"{_PREFIX}jobs:leases"
-_INDEX = f"{_PREFIX}jobs:index"
-_DEAD = f"{_PREFIX}jobs:dead"
-_SCRIPTS = Path(__file__).with_name("lua")
-_GIVEN_UP = JobError(
-    code="worker_crashed",
-    detail="The worker was lost each time it ran this animation.",
-    hint="The inputs may be too much for the worker's memory: try a smaller or shorter video, or tell the operator.",
-)
+_WORKER = f"{PREFIX}worker:"
+_WORKERS = f"{PREFIX}workers"
+_WORKER_SEEN_S = 60
+"""A worker that has not told of itself for so long is not listed any more."""
+_BACKOFF_JITTER = 0.2
 
 
 class Claim(NamedTuple):
@@ -41,13 +33,25 @@ class Claim(NamedTuple):
     fence: int
 
 
+class Tombstone(NamedTuple):
+    """What is left of an animation whose retention is over."""
+
+    client_id: str | None
+
+
+class AlreadyRetriedError(Exception):
+    """The failed animation is not on the dead list (any more)."""
+
+
 class JobStore:
     """Read and change records; safe to share between threads."""
 
-    def __init__(self, client: redis.Redis, settings: Settings) -> None:
+    def __init__(self, client: redis.Redis, settings: Settings, *, clock: str | None = None) -> None:
+        """`clock` takes the place of `lua/_clock.lua`: for tests."""
         self._redis = client
         self._settings = settings
-        self._scripts = {path.stem: client.register_script(path.read_text()) for path in _SCRIPTS.glob("*.lua")}
+        self._run = Scripts(client, clock=clock)
+        self.upkeep = JobUpkeep(client, self._run, settings)
 
     @classmethod
     def connect(cls, settings: Settings) -> Self:
@@ -57,9 +61,6 @@ class JobStore:
     def close(self) -> None:
         """Give the connections back."""
         self._redis.close()
-
-    def _run(self, script: str, keys: list[str], *args: str | int) -> Any:
-        return self._scripts[script](keys=keys, args=[str(arg) for arg in args])
 
     # -- for the API ------------------------------------------------------------------------------------------------
 
@@ -72,50 +73,98 @@ class JobStore:
     def submit(
         self, job_id: str, job_input: JobInput, options: AnimationOptions, context: JobContext | None = None
     ) -> Job:
-        """Store a new record in state `queued`. From here on the animation ends in a terminal state."""
+        """Store a new record in state `queued`. From here on the animation ends in a terminal state.
+
+        With `context.retry_of` that animation leaves the dead list in the same step; raises AlreadyRetriedError when
+        it is not on it.
+        """
+        context, settings = context or JobContext(), self._settings
         # The script answers with the record: a second read could fail and make an accepted job look refused.
         flat: list[str] = self._run(
             "submit",
-            [_JOB + job_id, _QUEUED, _INDEX],
             job_id,
             job_input.model_dump_json(),
             options.model_dump_json(),
             job_input.driving.frames,
-            (context or JobContext()).model_dump_json(),
+            context.model_dump_json(),
+            context.client_id or "",
+            milliseconds(settings.job_deadline_s),
+            milliseconds(settings.retention_s),
+            milliseconds(settings.first_ring_wait_s),
+            context.retry_of or "",
         )
+        if not flat:
+            raise AlreadyRetriedError(context.retry_of)
         return _parse(dict(zip(flat[::2], flat[1::2], strict=True)))
 
     @translated
     def get(self, job_id: str) -> Job | None:
         """The record, or None."""
-        fields: dict[str, str] = self._redis.hgetall(_JOB + job_id)  # pyright: ignore[reportAssignmentType]
+        fields: dict[str, str] = self._redis.hgetall(JOB + job_id)  # pyright: ignore[reportAssignmentType]
         return _parse(fields) if fields else None
 
     @translated
-    def page(self, limit: int, *, before: str | None = None) -> list[Job]:
-        """The newest `limit` records, or those older than the id `before`; newest first."""
-        start = f"({before}" if before else "+"
-        ids: Any = self._redis.zrevrangebylex(_INDEX, start, "-", 0, limit)
+    def get_many(self, job_ids: list[str]) -> list[Job | None]:
+        """The records of `job_ids`, each or None, in one round trip."""
         with self._redis.pipeline(transaction=False) as pipe:
-            for job_id in ids:
-                pipe.hgetall(_JOB + job_id)
-            return [_parse(fields) for fields in pipe.execute() if fields]
+            for job_id in job_ids:
+                pipe.hgetall(JOB + job_id)
+            return [_parse(fields) if fields else None for fields in pipe.execute()]
+
+    @translated
+    def page(self, limit: int, *, before: str | None = None, client_id: str | None = None) -> list[Job]:
+        """The newest `limit` records, or those older than the id `before`; newest first. Of one client, or of all."""
+        index = INDEX if client_id is None else f"{CLIENT}{client_id}:index"
+        start = f"({before}" if before else "+"
+        ids: Any = self._redis.zrevrangebylex(index, start, "-", 0, limit)
+        return [job for job in self.get_many(ids) if job]
 
     @translated
     def queue_position(self, job_id: str) -> int | None:
         """How many queued animations are before this one; None when it is not queued."""
-        return self._redis.zrank(_QUEUED, job_id)  # pyright: ignore[reportReturnType]
+        return self._redis.zrank(QUEUED, job_id)  # pyright: ignore[reportReturnType]
 
     @translated
     def queue_depth(self) -> int:
         """How many animations are queued."""
-        return self._redis.zcard(_QUEUED)  # pyright: ignore[reportReturnType]
+        return self._redis.zcard(QUEUED)  # pyright: ignore[reportReturnType]
+
+    @translated
+    def running_count(self) -> int:
+        """How many animations have an owner now."""
+        return self._redis.zcard(LEASES)  # pyright: ignore[reportReturnType]
+
+    @translated
+    def live_count(self, client_id: str) -> int:
+        """How many animations of a client are queued or running."""
+        return self._redis.scard(f"{CLIENT}{client_id}:live")  # pyright: ignore[reportReturnType]
+
+    @translated
+    def speed(self, model: str) -> float | None:
+        """Frames a second from claim to commit, a moving average of the animations that succeeded; None before one."""
+        value: Any = self._redis.hget(SPEEDS, model)
+        return float(value) if value else None
 
     @translated
     def cancel(self, job_id: str) -> Job | None:
         """Cancel at once when queued, else ask the worker to stop. A terminal record stays as it is."""
-        self._run("cancel", [_JOB + job_id, _QUEUED], job_id)
+        self._run("cancel", job_id)
         return self.get(job_id)
+
+    @translated
+    def purge(self, job_id: str) -> bool:
+        """Remove a record in any state, without a tombstone; False when there is none.
+
+        Its id is in the trash then (`upkeep.trash`): whoever has deleted its objects says so with
+        `upkeep.objects_deleted`, else the housekeeper does both. A worker that still runs it is refused by the fence.
+        """
+        return bool(self._run("purge", job_id, 0))
+
+    @translated
+    def tombstone(self, job_id: str) -> Tombstone | None:
+        """Whether the animation existed and its retention is over."""
+        client: Any = self._redis.get(GONE + job_id)
+        return None if client is None else Tombstone(client or None)
 
     # -- for the worker ---------------------------------------------------------------------------------------------
 
@@ -125,80 +174,72 @@ class JobStore:
 
         `after` is an owner known to be gone: its lease need not be waited for.
         """
-        settings = self._settings
-        fence: int = self._run(
-            "claim",
-            [_JOB + job_id, _QUEUED, _LEASES, _DEAD],
-            job_id,
-            owner,
-            _milliseconds(settings.lease_s),
-            settings.max_attempts,
-            _GIVEN_UP.model_dump_json(),
-            after,
-        )
+        lease_ms, max_attempts = milliseconds(self._settings.lease_s), self._settings.max_attempts
+        fence: int = self._run("claim", job_id, owner, lease_ms, max_attempts, GIVEN_UP.model_dump_json(), after)
         job = self.get(job_id) if fence > 0 else None
         return Claim(job, fence) if job else None
 
     @translated
     def heartbeat(self, job_id: str, fence: int, frames_done: int) -> Literal["ok", "cancel", "lost"]:
         """Extend the lease and report progress. On `lost` the caller stops and shows nothing."""
-        keys = [_JOB + job_id, _LEASES]
-        return self._run("heartbeat", keys, job_id, fence, _milliseconds(self._settings.lease_s), frames_done)
+        return self._run("heartbeat", job_id, fence, milliseconds(self._settings.lease_s), frames_done)
 
     @translated
-    def cancel_requested(self, job_id: str) -> bool:
-        """Whether somebody asked to cancel the animation: a cheap look between heartbeats."""
-        return self._redis.hget(_JOB + job_id, "cancel_requested") == "1"
+    def stop_wanted(self, job_id: str, fence: int) -> bool:
+        """Whether a heartbeat would answer other than `ok`: a cheap look between two of them."""
+        state, held, canceled = self._redis.hmget(JOB + job_id, "state", "fence", "cancel_requested")  # pyright: ignore
+        return (state, held, canceled) != (JobState.PROCESSING.value, str(fence), "0")
 
     @translated
     def commit(self, job_id: str, fence: int, result: JobResult) -> bool:
         """Make `result` the animation's one result. False: another worker owns it, the result must be thrown away."""
-        return self._finish(job_id, fence, JobState.SUCCEEDED, "result", result.model_dump_json(), result.frames)
+        return self._finish(job_id, fence, JobState.SUCCEEDED, result.model_dump_json(), result.frames, result.model)
 
     @translated
     def fail(self, job_id: str, fence: int, error: JobError, *, attempt: int) -> JobState | None:
         """End as `failed`, or queue again when the error may pass and attempts are left. None: the fence was old."""
         settings = self._settings
         if error.retryable and attempt < settings.max_attempts:
-            delay_ms = _milliseconds(settings.retry_backoff_s * 2 ** (attempt - 1))
-            keys = [_JOB + job_id, _QUEUED, _LEASES]
-            done = self._run("retry", keys, job_id, fence, delay_ms, error.model_dump_json())
+            # Not all at the same moment: what failed together would come back together.
+            jitter = random.uniform(1 - _BACKOFF_JITTER, 1 + _BACKOFF_JITTER)  # noqa: S311
+            delay_ms = milliseconds(jitter * settings.retry_backoff_s * 2 ** (attempt - 1))
+            done = self._run("retry", job_id, fence, delay_ms, error.model_dump_json())
             return {1: JobState.QUEUED, 2: JobState.CANCELED}.get(done)
-        done = self._finish(job_id, fence, JobState.FAILED, "error", error.model_dump_json(), 0)
+        done = self._finish(job_id, fence, JobState.FAILED, error.model_dump_json(), 0)
         return JobState.FAILED if done else None
 
     @translated
     def stop_canceled(self, job_id: str, fence: int) -> bool:
         """End as `canceled` after the worker has stopped."""
-        return self._finish(job_id, fence, JobState.CANCELED, "", "", 0)
+        return self._finish(job_id, fence, JobState.CANCELED, "", 0)
 
-    def _finish(self, job_id: str, fence: int, state: JobState, field: str, value: str, frames_done: int) -> bool:
-        keys = [_JOB + job_id, _LEASES, _DEAD]
-        return bool(self._run("finish", keys, job_id, fence, state.value, field, value, frames_done))
+    def _finish(self, job_id: str, fence: int, state: JobState, value: str, frames_done: int, model: str = "") -> bool:
+        return bool(self._run("finish", job_id, fence, state.value, value, frames_done, model))
 
-    # -- for the housekeeper ----------------------------------------------------------------------------------------
-
-    @translated
-    def become_housekeeper(self, name: str, hold_s: float) -> bool:
-        """Whether `name` is the one housekeeper for the next `hold_s` seconds."""
-        key = f"{_PREFIX}housekeeper"
-        if self._redis.set(key, name, nx=True, px=_milliseconds(hold_s)):
-            return True
-        return self._redis.get(key) == name and bool(self._redis.pexpire(key, _milliseconds(hold_s)))
+    # -- which workers there are ------------------------------------------------------------------------------------
 
     @translated
-    def release_expired(self, at_most: int = 100) -> list[str]:
-        """Queue animations again whose worker fell silent; their ids."""
-        return self._run("release", [_QUEUED, _LEASES], _JOB, at_most)
+    def announce_worker(self, name: str, slots: int) -> None:
+        """Tell that a worker lives and how many animations it runs at once; to be repeated within a minute."""
+        with self._redis.pipeline() as pipe:
+            pipe.set(_WORKER + name, slots, ex=_WORKER_SEEN_S)
+            pipe.sadd(_WORKERS, name)
+            pipe.execute()
 
     @translated
-    def due_rings(self, at_most: int = 100, *, first_wait_s: float = 15.0) -> list[str]:
-        """Queued animations whose doorbell must be rung (again); calling this counts as ringing them."""
-        return self._run("due_rings", [_QUEUED], _JOB, at_most, _milliseconds(first_wait_s))
+    def dismiss_worker(self, name: str) -> None:
+        """Tell that a worker has ended."""
+        self._redis.delete(_WORKER + name)
+        self._redis.srem(_WORKERS, name)
 
-
-def _milliseconds(seconds: float) -> int:
-    return round(seconds * 1000)
+    @translated
+    def workers_alive(self) -> dict[str, int]:
+        """The workers that told of themselves within the last minute, and how many animations each runs at once."""
+        names: Any = sorted(self._redis.smembers(_WORKERS))  # pyright: ignore[reportArgumentType]
+        slots: Any = self._redis.mget([_WORKER + name for name in names]) if names else []
+        if lost := [name for name, count in zip(names, slots, strict=True) if count is None]:
+            self._redis.srem(_WORKERS, *lost)
+        return {name: int(count) for name, count in zip(names, slots, strict=True) if count is not None}
 
 
 def _parse(fields: dict[str, str]) -> Job:
@@ -216,8 +257,11 @@ def _parse(fields: dict[str, str]) -> Job:
         fence=int(fields["fence"]),
         owner=fields.get("owner"),
         created_at=int(fields["created_ms"]) / 1000,
+        deadline_at=int(fields["deadline_ms"]) / 1000,
         started_at=seconds("started_ms"),
         finished_at=seconds("finished_ms"),
+        expires_at=seconds("expires_ms"),
+        claimed_at=seconds("claimed_ms"),
         lease_until=seconds("lease_ms"),
         cancel_requested=fields.get("cancel_requested") == "1",
         frames_done=int(fields["frames_done"]),

@@ -17,6 +17,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 TASK_NAME = "animato.animate"
+QUEUE_NAME = "animations"
+QUEUE_KEY_PREFIX = "animato:queue:"
+BELLS_KEY = QUEUE_KEY_PREFIX + QUEUE_NAME
+"""Where Celery keeps the messages that no worker has taken yet: a list in Redis."""
 
 _ID_PREFIX = "anm_"
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: sorts like the number, no i l o u
@@ -123,6 +127,10 @@ class JobContext(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     request_id: str | None = None
+    client_id: str | None = None
+    """Whose animation it is; None without API keys."""
+    retry_of: str | None = None
+    """The failed animation that an operator had tried again as this one."""
 
 
 class JobResult(BaseModel):
@@ -170,8 +178,14 @@ class Job(BaseModel):
     """Only the holder of the newest fence may commit."""
     owner: str | None = None
     created_at: float
+    deadline_at: float
+    """When it is failed if it is not final by then."""
     started_at: float | None = None
     finished_at: float | None = None
+    expires_at: float | None = None
+    """When the record and its objects are removed; known once it is final."""
+    claimed_at: float | None = None
+    """Begin of the newest attempt; `started_at` is that of the first."""
     lease_until: float | None = None
     cancel_requested: bool = False
     frames_done: int = 0

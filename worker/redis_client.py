@@ -15,6 +15,9 @@ from redis.retry import Retry
 from worker.errors import QueueUnavailable
 from worker.settings import Settings
 
+PREFIX = "animato:"
+"""Of all our keys."""
+
 P = ParamSpec("P")
 R = TypeVar("R")
 

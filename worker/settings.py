@@ -92,7 +92,15 @@ class Settings(BaseSettings):
     """Claims of one job before it is given up as failed."""
     job_time_limit_s: float = Field(default=3600.0, gt=0)
     retry_backoff_s: float = Field(default=5.0, ge=0)
-    """Wait before the second attempt; doubles with each."""
+    """Wait before the second attempt, give or take a fifth; doubles with each."""
+    first_ring_wait_s: float = Field(default=15.0, ge=0)
+    """How long a queued animation waits before its doorbell is rung a second time; doubles with each ring."""
+    job_deadline_s: float = Field(default=24 * 3600.0, gt=0)
+    """From submission: an animation that is not final by then is failed."""
+    retention_s: float = Field(default=7 * 24 * 3600.0, gt=0)
+    """How long the record and the objects of a final animation are kept."""
+    tombstone_s: float = Field(default=30 * 24 * 3600.0, gt=0)
+    """How long an expired animation is remembered as gone."""
     worker_concurrency: int = Field(default=1, ge=1)
     """Worker children: one per device."""
 

@@ -14,7 +14,7 @@ from worker.job_store import JobStore
 from worker.jobs import AnimationOptions, JobInput, JobState, new_id
 from worker.settings import Settings
 
-FAST = ApiSettings(housekeeping_interval_s=0.02, first_ring_wait_s=0.05)
+FAST = ApiSettings(housekeeping_interval_s=0.02)
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def rung() -> list[str]:
 @pytest.fixture
 def hasty_store(settings: Settings) -> Iterator[JobStore]:
     """A store whose leases end almost at once."""
-    store = JobStore.connect(settings.model_copy(update={"lease_s": 0.05}))
+    store = JobStore.connect(settings.model_copy(update={"lease_s": 0.05, "first_ring_wait_s": 0.05}))
     yield store
     store.close()
 
@@ -52,28 +52,30 @@ def test_a_silent_worker_loses_its_animation(hasty_store: JobStore, job_input: J
     assert hasty_store.claim(job_id, "the restarted worker")
 
 
-def test_a_doorbell_that_nobody_heard_is_rung_again(job_store: JobStore, job_input: JobInput, rung: list[str]) -> None:
-    job_id = submit(job_store, job_input)
-    housekeeper = Housekeeper(job_store, rung.append, FAST)
+def test_a_doorbell_that_nobody_heard_is_rung_again(
+    hasty_store: JobStore, job_input: JobInput, rung: list[str]
+) -> None:
+    job_id = submit(hasty_store, job_input)
+    housekeeper = Housekeeper(hasty_store, rung.append, FAST)
     housekeeper.start()
     wait_until(lambda: rung.count(job_id) >= 2, "it is rung twice")
     housekeeper.stop()
 
 
-def test_one_at_a_time(job_store: JobStore, job_input: JobInput, rung: list[str]) -> None:
-    settings = ApiSettings(housekeeping_interval_s=60, first_ring_wait_s=0.001)
-    Housekeeper(job_store, rung.append, settings).sweep()
-    job_id = submit(job_store, job_input)
+def test_one_at_a_time(hasty_store: JobStore, job_input: JobInput, rung: list[str]) -> None:
+    settings = ApiSettings(housekeeping_interval_s=60)
+    Housekeeper(hasty_store, rung.append, settings).sweep()
+    job_id = submit(hasty_store, job_input)
     second: list[str] = []
 
     for _ in range(20):
-        Housekeeper(job_store, second.append, settings).sweep()
+        Housekeeper(hasty_store, second.append, settings).sweep()
 
     assert second == []
-    assert job_store.get(job_id)
+    assert hasty_store.get(job_id)
 
 
-def test_it_survives_what_goes_wrong(job_store: JobStore, job_input: JobInput, rung: list[str]) -> None:
+def test_it_survives_what_goes_wrong(hasty_store: JobStore, job_input: JobInput, rung: list[str]) -> None:
     failures: list[Exception] = [QueueUnavailable("away"), RuntimeError("a defect"), QueueUnavailable("away")]
 
     def ring(job_id: str) -> None:
@@ -81,8 +83,8 @@ def test_it_survives_what_goes_wrong(job_store: JobStore, job_input: JobInput, r
             raise failures.pop()
         rung.append(job_id)
 
-    job_id = submit(job_store, job_input)
-    housekeeper = Housekeeper(job_store, ring, FAST)
+    job_id = submit(hasty_store, job_input)
+    housekeeper = Housekeeper(hasty_store, ring, FAST)
     housekeeper.start()
     wait_until(lambda: job_id in rung, "it is rung in the end")
     housekeeper.stop()

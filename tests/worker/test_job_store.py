@@ -151,28 +151,15 @@ def test_the_housekeeper_queues_the_silent_again_and_rings(
     job, running = submit(), submit()
     job_store.claim(running.id, "alive")
     old_fence = claim_expired(hasty, job)
-    assert job_store.release_expired() == [job.id]
+    assert job_store.upkeep.release_expired().queued == [job.id]
     assert stored(job_store, job).state is JobState.QUEUED
     assert stored(job_store, running).state is JobState.PROCESSING
     assert not job_store.commit(job.id, old_fence, job_result()), "frozen, released, woken: too late"
-    assert job_store.due_rings() == [job.id]
-    assert job_store.due_rings() == [], "rung a moment ago"
+    assert job_store.upkeep.due_rings() == [job.id]
+    assert job_store.upkeep.due_rings() == [], "rung a moment ago"
     claim = job_store.claim(job.id, "next")
     assert claim is not None
     assert claim.job.attempt == 2
-
-
-def test_a_lost_doorbell_is_rung_again_with_growing_pauses(job_store: JobStore, submit: Submit) -> None:
-    job = submit()
-    assert job_store.due_rings(first_wait_s=3600) == []
-    assert job_store.due_rings(first_wait_s=0) == [job.id]
-    redis_clock = job_store._redis.time()
-    now_ms = redis_clock[0] * 1000 + redis_clock[1] // 1000  # pyright: ignore
-    for rings, factor in ((1, 1), (2, 2), (3, 4), (7, 64), (8, 64), (20, 64)):
-        # As if it had been rung `rings` times, the last time an hour ago.
-        for wait_s, due in ((3700 / factor, []), (3500 / factor, [job.id])):
-            job_store._redis.hset(f"animato:job:{job.id}", mapping={"rings": rings, "rung_ms": now_ms - 3_600_000})
-            assert job_store.due_rings(first_wait_s=wait_s) == due, (rings, wait_s)
 
 
 def test_an_owner_known_to_be_gone_need_not_be_waited_for(job_store: JobStore, submit: Submit) -> None:
@@ -189,15 +176,18 @@ def test_an_owner_known_to_be_gone_need_not_be_waited_for(job_store: JobStore, s
 
 def test_a_job_that_kills_its_worker_is_given_up(job_store: JobStore, hasty: JobStore, submit: Submit) -> None:
     job = submit()
-    for _ in range(3):
+    for _ in range(2):
         claim_expired(hasty, job)
-        assert job_store.release_expired() == [job.id]
+        assert job_store.upkeep.release_expired() == ([job.id], [])
+    claim_expired(hasty, job)
+    assert job_store.upkeep.release_expired() == ([], [job.id])
     assert job_store.claim(job.id, "fourth") is None
+    assert job_store.upkeep.dead() == [job.id]
     failed = stored(job_store, job)
     assert (failed.state, failed.attempt) == (JobState.FAILED, 3)
     assert failed.error is not None
     assert failed.error.code == "worker_crashed"
-    assert job_store.release_expired() == []
+    assert job_store.upkeep.release_expired() == ([], [])
 
 
 def test_a_failure_that_may_pass_is_retried_until_the_attempts_are_used(hasty: JobStore, submit: Submit) -> None:
@@ -217,7 +207,7 @@ def test_a_retry_waits_for_its_time(job_store: JobStore, submit: Submit) -> None
     assert claim is not None
     assert job_store.fail(job.id, claim.fence, PASSING, attempt=1) is JobState.QUEUED
     assert job_store.claim(job.id, "eager") is None
-    assert job_store.due_rings() == []
+    assert job_store.upkeep.due_rings() == []
 
 
 def test_a_failure_of_the_input_is_final(job_store: JobStore, submit: Submit) -> None:
@@ -234,7 +224,7 @@ def test_cancel_queued_running_and_silent(job_store: JobStore, hasty: JobStore, 
     assert queued.state is JobState.CANCELED
     assert job_store.claim(queued.id, "w") is None
     assert job_store.queue_depth() == 0
-    assert job_store.due_rings(first_wait_s=0) == [], "nobody is called for it"
+    assert job_store.upkeep.due_rings() == [], "nobody is called for it"
 
     running = submit()
     claim = job_store.claim(running.id, "w")
@@ -242,7 +232,7 @@ def test_cancel_queued_running_and_silent(job_store: JobStore, hasty: JobStore, 
     asked = job_store.cancel(running.id)
     assert asked is not None
     assert (asked.state, asked.cancel_requested) == (JobState.PROCESSING, True)
-    assert job_store.cancel_requested(running.id)
+    assert job_store.stop_wanted(running.id, claim.fence)
     assert job_store.heartbeat(running.id, claim.fence, 0) == "cancel"
     assert job_store.stop_canceled(running.id, claim.fence)
     assert stored(job_store, running).state is JobState.CANCELED
@@ -250,7 +240,7 @@ def test_cancel_queued_running_and_silent(job_store: JobStore, hasty: JobStore, 
     silent = submit()
     claim_expired(hasty, silent)
     job_store.cancel(silent.id)
-    assert job_store.release_expired() == []
+    assert job_store.upkeep.release_expired() == ([], [])
     assert stored(job_store, silent).state is JobState.CANCELED
     assert job_store.cancel(new_id()) is None
 
@@ -299,9 +289,9 @@ def test_queue_position_counts_those_before(job_store: JobStore, submit: Submit)
 
 
 def test_only_one_housekeeper(job_store: JobStore) -> None:
-    assert job_store.become_housekeeper("a", 60)
-    assert not job_store.become_housekeeper("b", 60)
-    assert job_store.become_housekeeper("a", 60)
+    assert job_store.upkeep.take_duty("housekeeper", "a", 60)
+    assert not job_store.upkeep.take_duty("housekeeper", "b", 60)
+    assert job_store.upkeep.take_duty("housekeeper", "a", 60)
 
 
 def test_redis_away_is_a_clear_error(settings: Settings, tmp_path: object) -> None:

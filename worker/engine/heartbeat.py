@@ -55,8 +55,8 @@ class Heartbeat:
         while not self._leaving.wait(tick_s):
             done = self._frames_done
             silent_s = time.monotonic() - renewed_at_s
-            # With nothing new to write, look only for a cancellation: it must not wait for the next heartbeat.
-            if done == told and silent_s < settings.heartbeat_s and not self._cancel_requested():
+            # With nothing new to write, look only whether to stop: that must not wait for the next heartbeat.
+            if done == told and silent_s < settings.heartbeat_s and not self._stop_wanted():
                 continue
             try:
                 answer = self._store.heartbeat(self._job_id, self._fence, done)
@@ -71,8 +71,8 @@ class Heartbeat:
                 return
             told, renewed_at_s = done, time.monotonic()
 
-    def _cancel_requested(self) -> bool:
+    def _stop_wanted(self) -> bool:
         try:
-            return self._store.cancel_requested(self._job_id)
+            return self._store.stop_wanted(self._job_id, self._fence)
         except QueueUnavailable:
             return False

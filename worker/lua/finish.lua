@@ -1,24 +1,27 @@
 -- End an animation that this worker still owns: the one place where a result, a failure or a cancellation of running
 -- work becomes visible. A worker whose fence is old changes nothing.
--- KEYS: job, leases, dead   ARGV: id, fence, state, field ('result' or 'error', may be ''), its JSON, frames_done
+-- ARGV: id, fence, state, result or error as JSON or '', frames_done, model or ''
 -- Returns 1 (also when the same call was carried out before and only its answer was lost), 0 when the fence is old.
-local state, fence = unpack(redis.call('HMGET', KEYS[1], 'state', 'fence'))
+local id = ARGV[1]
+local key = JOB .. id
+local state, fence, claimed_ms = unpack(redis.call('HMGET', key, 'state', 'fence', 'claimed_ms'))
 if state == ARGV[3] and fence == ARGV[2] then
   return 1
 end
 if state ~= 'processing' or fence ~= ARGV[2] then
   return 0
 end
-local clock = redis.call('TIME')
-redis.call('ZREM', KEYS[2], ARGV[1])
-redis.call('HDEL', KEYS[1], 'owner', 'lease_ms')
-redis.call('HINCRBY', KEYS[1], 'version', 1)
-redis.call('HSET', KEYS[1], 'state', ARGV[3], 'frames_done', ARGV[6],
-  'finished_ms', clock[1] * 1000 + math.floor(clock[2] / 1000))
-if ARGV[4] ~= '' then
-  redis.call('HSET', KEYS[1], ARGV[4], ARGV[5])
-end
-if ARGV[3] == 'failed' then
-  redis.call('LPUSH', KEYS[3], ARGV[1])
+local now = now_ms()
+finish(id, ARGV[3], now, ARGV[4])
+redis.call('HSET', key, 'frames_done', ARGV[5])
+if ARGV[3] == 'succeeded' then
+  redis.call('HSET', key, 'result', ARGV[4])
+  -- Frames a second from claim to commit, with fetching and storing: what somebody who waits wants to know.
+  local speed = 1000 * ARGV[5] / math.max(1, now - claimed_ms)
+  local before = redis.call('HGET', SPEEDS, ARGV[6])
+  if before then
+    speed = 0.7 * before + 0.3 * speed
+  end
+  redis.call('HSET', SPEEDS, ARGV[6], string.format('%.6g', speed))
 end
 return 1

@@ -1,15 +1,28 @@
 -- Write the record of a new animation and put it in the queue, in one step.
--- KEYS: job, queued, index   ARGV: id, input, options, frames_total, context
--- Returns the record; one that exists already is returned as it is (a repeated call changes nothing).
-if redis.call('EXISTS', KEYS[1]) == 1 then
-  return redis.call('HGETALL', KEYS[1])
+-- ARGV: id, input, options, frames_total, context, client or '', deadline_ms (from now), retention_ms,
+--       first ring after ms, id of the failed animation that this one retries or ''
+-- Returns the record; one that exists already is returned as it is (a repeated call changes nothing). Returns nothing
+-- when the failed animation is not on the dead list any more: somebody else retries it.
+local id, client, retried = ARGV[1], ARGV[6], ARGV[10]
+local key = JOB .. id
+if redis.call('EXISTS', key) == 1 then
+  return redis.call('HGETALL', key)
 end
-local clock = redis.call('TIME')
-local now_ms = clock[1] * 1000 + math.floor(clock[2] / 1000)
-redis.call('HSET', KEYS[1],
-  'id', ARGV[1], 'state', 'queued', 'version', 1, 'attempt', 0, 'fence', 0,
-  'created_ms', now_ms, 'rung_ms', now_ms, 'rings', 1, 'cancel_requested', 0,
+if retried ~= '' and redis.call('ZREM', DEAD, retried) == 0 then
+  return {}
+end
+local now = now_ms()
+redis.call('HSET', key,
+  'id', id, 'state', 'queued', 'version', 1, 'attempt', 0, 'fence', 0,
+  'created_ms', now, 'deadline_ms', now + ARGV[7], 'retention_ms', ARGV[8], 'rings', 1, 'cancel_requested', 0,
   'frames_done', 0, 'frames_total', ARGV[4], 'input', ARGV[2], 'options', ARGV[3], 'context', ARGV[5])
-redis.call('ZADD', KEYS[2], now_ms, ARGV[1])
-redis.call('ZADD', KEYS[3], 0, ARGV[1])
-return redis.call('HGETALL', KEYS[1])
+redis.call('ZADD', QUEUED, now, id)
+redis.call('ZADD', RINGS, now + ARGV[9], id)
+redis.call('ZADD', DEADLINES, now + ARGV[7], id)
+redis.call('ZADD', INDEX, 0, id)
+if client ~= '' then
+  redis.call('HSET', key, 'client', client)
+  redis.call('SADD', CLIENT .. client .. ':live', id)
+  redis.call('ZADD', CLIENT .. client .. ':index', 0, id)
+end
+return redis.call('HGETALL', key)

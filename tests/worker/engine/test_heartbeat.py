@@ -44,9 +44,11 @@ def test_the_lease_outlives_its_length(quick: Settings, claim: Claim, job_store:
             return job is not None and job.frames_done == 7 and (job.lease_until or 0.0) > first + quick.lease_s
 
         wait_until(renewed, "the lease is renewed beyond its length")
-        assert job_store.release_expired() == []
+        assert job_store.upkeep.release_expired() == ([], [])
         heartbeat.report(8)
-    wait_until(lambda: job_store.release_expired() == [claim.job.id], "without a heartbeat the lease runs out")
+    wait_until(
+        lambda: job_store.upkeep.release_expired().queued == [claim.job.id], "without a heartbeat the lease runs out"
+    )
 
 
 @pytest.mark.parametrize("frames_moving", [True, False])

@@ -1,0 +1,57 @@
+-- What several scripts do with a record. Every record that is not final is in exactly one of two sets: QUEUED (and then
+-- in RINGS, by the time its doorbell is next to be rung) or LEASES.
+
+-- Out of every set of work to be done.
+local function leave_lines(id)
+  redis.call('ZREM', QUEUED, id)
+  redis.call('ZREM', RINGS, id)
+  redis.call('ZREM', LEASES, id)
+end
+
+-- (Back) into the queue; nobody owns it, and the doorbell is rung when it is due.
+local function enqueue(id, due_ms)
+  redis.call('ZREM', LEASES, id)
+  redis.call('HDEL', JOB .. id, 'owner', 'lease_ms')
+  redis.call('HINCRBY', JOB .. id, 'version', 1)
+  redis.call('HSET', JOB .. id, 'state', 'queued', 'frames_done', 0, 'rings', 0)
+  redis.call('ZADD', QUEUED, due_ms, id)
+  redis.call('ZADD', RINGS, due_ms, id)
+end
+
+-- The one way into a final state. `error` is JSON, and only for 'failed'.
+local function finish(id, state, at_ms, error)
+  local key = JOB .. id
+  local client, retention_ms = unpack(redis.call('HMGET', key, 'client', 'retention_ms'))
+  leave_lines(id)
+  redis.call('ZREM', DEADLINES, id)
+  redis.call('HDEL', key, 'owner', 'lease_ms')
+  redis.call('HINCRBY', key, 'version', 1)
+  redis.call('HSET', key, 'state', state, 'finished_ms', at_ms, 'expires_ms', at_ms + retention_ms)
+  redis.call('ZADD', EXPIRY, at_ms + retention_ms, id)
+  if client then
+    redis.call('SREM', CLIENT .. client .. ':live', id)
+  end
+  if state == 'failed' then
+    redis.call('HSET', key, 'error', error)
+    redis.call('ZADD', DEAD, at_ms, id)
+  end
+end
+
+-- The record is gone; TRASH remembers that its objects are still to be deleted. A tombstone, when it shall have one,
+-- names the client it belonged to.
+local function remove(id, at_ms, tombstone_ms)
+  local client = redis.call('HGET', JOB .. id, 'client')
+  leave_lines(id)
+  for _, set in ipairs({DEADLINES, EXPIRY, DEAD, INDEX}) do
+    redis.call('ZREM', set, id)
+  end
+  if client then
+    redis.call('SREM', CLIENT .. client .. ':live', id)
+    redis.call('ZREM', CLIENT .. client .. ':index', id)
+  end
+  redis.call('DEL', JOB .. id)
+  redis.call('ZADD', TRASH, at_ms, id)
+  if tombstone_ms > 0 then
+    redis.call('SET', GONE .. id, client or '', 'PX', tombstone_ms)
+  end
+end
