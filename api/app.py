@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 
+import anyio
 import anyio.to_thread
 from fastapi import FastAPI
 
@@ -13,10 +15,12 @@ from api import errors, openapi
 from api.dependencies import Services
 from api.housekeeper import Housekeeper
 from api.middleware import RequestBorder
-from api.routes import animations, health, models, results
+from api.routes import animations, events, health, models, results
 from api.settings import ApiSettings
+from api.shutdown import told_to_stop
 from api.upload_folder import open_upload_folder
 from api.uploads import UploadDesk
+from api.watching import Watcher
 from worker import logs
 from worker.job_queue import make_queue, ring
 from worker.job_store import JobStore
@@ -42,10 +46,16 @@ def create_app(settings: Settings | None = None, api_settings: ApiSettings | Non
             )
             housekeeper = Housekeeper(services.job_store, services.ring, api_settings)
             housekeeper.start()
-            try:
-                yield
-            finally:
-                await anyio.to_thread.run_sync(housekeeper.stop)
+            loop = asyncio.get_running_loop()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(services.watcher.run)
+                try:
+                    with told_to_stop(lambda: loop.call_soon_threadsafe(services.watcher.close)):
+                        yield
+                finally:
+                    services.watcher.close()
+                    with anyio.CancelScope(shield=True):
+                        await anyio.to_thread.run_sync(housekeeper.stop)
 
     app = FastAPI(
         title="Animato",
@@ -60,7 +70,7 @@ def create_app(settings: Settings | None = None, api_settings: ApiSettings | Non
             {"name": "service", "description": "What this service has and how it is."},
         ],
     )
-    for routes in (animations, results, models, health):
+    for routes in (animations, events, results, models, health):
         app.include_router(routes.router)
     errors.install_handlers(app, api_settings.retry_after_s)
     openapi.complete(app)
@@ -82,4 +92,5 @@ def _open_services(stack: ExitStack, settings: Settings, api_settings: ApiSettin
         storage=open_storage(settings),
         ring=partial(ring, queue),
         uploads=UploadDesk(folder=folder, settings=api_settings, media_limits=settings.limits),
+        watcher=Watcher(job_store, api_settings.watch_interval_s),
     )

@@ -8,11 +8,13 @@ from functools import partial
 from typing import Annotated, ParamSpec, TypeVar
 
 import anyio.to_thread
-from fastapi import Depends, Path, Request
+from fastapi import Depends, Header, Path, Request
 
 from api.errors import NotFound
 from api.settings import ApiSettings
 from api.uploads import UploadDesk
+from api.waiting import wait_preference
+from api.watching import Watcher
 from worker.job_store import JobStore
 from worker.jobs import Job, is_id
 from worker.settings import Settings
@@ -30,6 +32,7 @@ class Services:
     ring: Callable[[str], None]
     """Tells the workers that an animation waits."""
     uploads: UploadDesk
+    watcher: Watcher
 
 
 P = ParamSpec("P")
@@ -62,3 +65,21 @@ async def _job(
 
 
 JobDep = Annotated[Job, Depends(_job)]
+
+
+def _wait_s(
+    request: Request,
+    services: ServicesDep,
+    prefer: Annotated[  # noqa: ARG001 - for the OpenAPI document; the header may come several times
+        str | None,
+        Header(
+            description="`wait=N`: hold the answer back for up to N seconds, until the animation has ended.",
+            examples=["wait=10"],
+        ),
+    ] = None,
+) -> int | None:
+    return wait_preference(request.headers, services.api_settings.wait_max_s)
+
+
+WaitDep = Annotated[int | None, Depends(_wait_s)]
+"""The seconds that `Prefer: wait` asks for, within the limit of the installation; None without it."""

@@ -88,6 +88,7 @@ class AnimationLinks(PublicModel):
     """Paths; those that cannot be used in this state are null."""
 
     self: str
+    events: str
     result: str | None
     cancel: str | None
 
@@ -136,6 +137,7 @@ class Animation(PublicModel):
             error=_public_error(job.error) if job.error and job.state is JobState.FAILED else None,
             links=AnimationLinks(
                 self=path,
+                events=f"{path}/events",
                 result=f"{path}/result" if done else None,
                 cancel=None if job.state.is_terminal or job.cancel_requested else f"{path}/cancel",
             ),
@@ -262,6 +264,7 @@ ANIMATION_EXAMPLE: JsonDict = {
     "error": None,
     "links": {
         "self": "/animations/anm_01kar5x8m2q7v9w3e6z0h4t1yc",
+        "events": "/animations/anm_01kar5x8m2q7v9w3e6z0h4t1yc/events",
         "result": None,
         "cancel": "/animations/anm_01kar5x8m2q7v9w3e6z0h4t1yc/cancel",
     },

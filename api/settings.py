@@ -39,6 +39,12 @@ class ApiSettings(BaseSettings):
     """What `Retry-After` tells a client whose animation is not finished."""
     retry_after_s: int = Field(default=5, ge=1)
     """What `Retry-After` tells a client when a part of the service is away."""
+    wait_max_s: int = Field(default=30, ge=1)
+    """The most that `Prefer: wait` gets."""
+    watch_interval_s: float = Field(default=0.25, gt=0)
+    """How often the records of waiting requests are looked at, all at once."""
+    events_heartbeat_s: float = Field(default=15.0, gt=0)
+    """How long an event stream is silent at most: proxies cut connections that look dead."""
     page_default: int = Field(default=20, ge=1)
     page_max: int = Field(default=100, ge=1)
 

@@ -112,6 +112,14 @@ class JobStore:
             return [_parse(fields) if fields else None for fields in pipe.execute()]
 
     @translated
+    def versions(self, job_ids: list[str]) -> list[int | None]:
+        """The version of each record: a cheap look at whether it has changed. None for one that does not exist."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for job_id in job_ids:
+                pipe.hget(JOB + job_id, "version")
+            return [int(version) if version else None for version in pipe.execute()]
+
+    @translated
     def page(self, limit: int, *, before: str | None = None, client_id: str | None = None) -> list[Job]:
         """The newest `limit` records, or those older than the id `before`; newest first. Of one client, or of all."""
         index = INDEX if client_id is None else f"{CLIENT}{client_id}:index"

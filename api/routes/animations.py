@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Annotated
 
-from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
+from fastapi import APIRouter, BackgroundTasks, Header, Query, Request, Response
 
 from api.cursors import read_cursor, write_cursor
-from api.dependencies import JobDep, Services, ServicesDep, in_thread
+from api.dependencies import JobDep, Services, ServicesDep, WaitDep, in_thread
 from api.entity_tags import matches
 from api.errors import Conflict, NotFound
 from api.openapi import problems, upload_form
+from api.resource import resource, root_path
 from api.schemas import Animation, AnimationList
 from api.submission import OPTION_FIELDS, accept, read_options, ring_doorbell
-from worker.errors import QueueUnavailable
+from api.waiting import wait_for_change, wait_for_end
 from worker.jobs import Job, JobContext, JobState
 
 router = APIRouter(prefix="/animations", tags=["animations"])
@@ -26,6 +26,11 @@ _QUEUE_AWAY = (503, "queue_unavailable")
 _UNKNOWN = (404, "animation_not_found")
 _RETRY_AFTER = {
     "Retry-After": {"description": "Seconds until the next look is worth it.", "schema": {"type": "integer"}}
+}
+_ETAG = {"ETag": {"description": "For If-None-Match.", "schema": {"type": "string"}}}
+_LOCATION = {"Location": {"description": "Path of the animation.", "schema": {"type": "string"}}}
+_APPLIED = {
+    "Preference-Applied": {"description": "`wait=N` when the request preferred to wait.", "schema": {"type": "string"}}
 }
 
 
@@ -66,16 +71,16 @@ _RETRY_AFTER = {
             (503, "disk_full"),
             (503, "too_many_uploads"),
         ),
-        202: {
-            "headers": {
-                "Location": {"description": "Path of the animation.", "schema": {"type": "string"}},
-                **_RETRY_AFTER,
-            }
+        200: {
+            "description": "It has ended within the time of `Prefer: wait`.",
+            "model": Animation,
+            "headers": {**_LOCATION, **_ETAG, **_APPLIED},
         },
+        202: {"headers": {**_LOCATION, **_ETAG, **_APPLIED, **_RETRY_AFTER}},
     },
 )
 async def create_animation(
-    request: Request, response: Response, services: ServicesDep, after_answer: BackgroundTasks
+    request: Request, response: Response, services: ServicesDep, wait_s: WaitDep, after_answer: BackgroundTasks
 ) -> Animation:
     """Send a picture and a video as a form. Both are looked at before the answer: what is accepted can be animated."""
     # Asked before the upload: nobody wants to send 100 MB to learn that the queue is away.
@@ -84,10 +89,17 @@ async def create_animation(
         options = await in_thread(read_options, form.fields, services)
         facts = await services.uploads.probe(form)
         job = await accept(services, form, facts, options, JobContext(request_id=request.state.request_id))
-    # The doorbell comes after the answer: whether it is heard is no part of the promise.
-    after_answer.add_task(ring_doorbell, services, job.id)
-    response.headers["Location"] = f"{_root_path(request)}/animations/{job.id}"
-    return await _resource(job, request, response, services)
+    if wait_s:
+        await in_thread(ring_doorbell, services, job.id)
+        response.headers["Preference-Applied"] = f"wait={wait_s}"
+        job = await wait_for_end(services.watcher, job, wait_s)
+        if job.state.is_terminal:
+            response.status_code = 200
+    else:
+        # The doorbell comes after the answer: whether it is heard is no part of the promise.
+        after_answer.add_task(ring_doorbell, services, job.id)
+    response.headers["Location"] = f"{root_path(request)}/animations/{job.id}"
+    return await resource(job, request, response, services)
 
 
 @router.get(
@@ -115,7 +127,7 @@ async def list_animations(
     jobs, more_before = await in_thread(_page, services, wanted, before, status)
     response.headers["Cache-Control"] = "no-store"
     return AnimationList(
-        data=[Animation.of(job, queue_position=None, root_path=_root_path(request)) for job in jobs],
+        data=[Animation.of(job, queue_position=None, root_path=root_path(request)) for job in jobs],
         next_cursor=write_cursor(more_before) if more_before else None,
     )
 
@@ -127,14 +139,29 @@ async def list_animations(
     summary="Read an animation",
     responses={
         **problems(_UNKNOWN, _QUEUE_AWAY),
-        200: {"headers": {"ETag": {"description": "For If-None-Match.", "schema": {"type": "string"}}, **_RETRY_AFTER}},
+        200: {"headers": {**_ETAG, **_APPLIED, **_RETRY_AFTER}},
         304: {"description": "Nothing has changed since the ETag in If-None-Match."},
     },
 )
-async def get_animation(request: Request, response: Response, job: JobDep, services: ServicesDep) -> Animation:
+async def get_animation(
+    request: Request,
+    response: Response,
+    job: JobDep,
+    services: ServicesDep,
+    wait_s: WaitDep,
+    if_none_match: Annotated[str | None, Header(description="The `ETag` of an earlier answer.")] = None,
+) -> Animation:
     """Status, progress, and at the end the result or the error. Poll it as often as `Retry-After` says."""
-    animation = await _resource(job, request, response, services)
-    if matches(request.headers.get("if-none-match"), response.headers["ETag"]):
+    animation = await resource(job, request, response, services)
+    known = matches(if_none_match, response.headers["ETag"])
+    if wait_s:
+        # Who knows this version waits for the next one; who knows nothing yet, for the end.
+        wait = wait_for_change if known else wait_for_end
+        job = await wait(services.watcher, job, wait_s)
+        animation = await resource(job, request, response, services)
+        response.headers["Preference-Applied"] = f"wait={wait_s}"
+        known = matches(if_none_match, response.headers["ETag"])
+    if known:
         # An answer that is not a resource: FastAPI passes it on as it is.
         return Response(status_code=304, headers=dict(response.headers))  # pyright: ignore[reportReturnType]
     return animation
@@ -156,28 +183,13 @@ async def cancel_animation(request: Request, response: Response, job: JobDep, se
     """A queued animation ends at once, a running one as soon as its worker has stopped."""
     if job.state is JobState.CANCELED:
         response.status_code = 200
-        return await _resource(job, request, response, services)
+        return await resource(job, request, response, services)
     after = await in_thread(services.job_store.cancel, job.id)
     if after is None:
         raise NotFound("There is no animation with this id.")
     if after.state in (JobState.SUCCEEDED, JobState.FAILED):
         raise Conflict(f"The animation has already ended as '{after.state}'.", code="already_terminal")
-    return await _resource(after, request, response, services)
-
-
-async def _resource(job: Job, request: Request, response: Response, services: Services) -> Animation:
-    """The public resource, and the headers that go with it."""
-    position = None
-    if job.state is JobState.QUEUED:
-        # An accepted animation is never answered with an error because its place could not be asked for.
-        with suppress(QueueUnavailable):
-            position = await in_thread(services.job_store.queue_position, job.id)
-    # The place in the queue changes without the record.
-    response.headers["ETag"] = f'"{job.version}"' if position is None else f'"{job.version}-{position}"'
-    response.headers["Cache-Control"] = "no-store"
-    if not job.state.is_terminal:
-        response.headers["Retry-After"] = str(services.api_settings.poll_after_s)
-    return Animation.of(job, queue_position=position, root_path=_root_path(request))
+    return await resource(after, request, response, services)
 
 
 def _page(services: Services, wanted: int, before: str | None, status: JobState | None) -> tuple[list[Job], str | None]:
@@ -196,8 +208,3 @@ def _page(services: Services, wanted: int, before: str | None, status: JobState 
         if len(jobs) < services.api_settings.page_max:
             return found, None
     return found, before
-
-
-def _root_path(request: Request) -> str:
-    """The path in front of ours, when a proxy has one."""
-    return request.scope.get("root_path", "")

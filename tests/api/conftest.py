@@ -16,6 +16,7 @@ import imageio_ffmpeg
 import pytest
 import redis
 import uvicorn
+from fastapi import FastAPI
 from PIL import Image
 
 from api.app import create_app
@@ -37,6 +38,7 @@ class Service:
     storage: Storage
     redis: redis.Redis
     server: uvicorn.Server
+    app: FastAPI
 
     def post(self, files: object, data: dict[str, str] | None = None) -> httpx.Response:
         return self.http.post("/animations", files=files, data=data)  # pyright: ignore[reportArgumentType]
@@ -87,6 +89,7 @@ def running(settings: Settings, **api: object) -> Iterator[Service]:
         storage=open_storage(settings),
         redis=redis.Redis.from_url(settings.redis_url, decode_responses=True),
         server=server,
+        app=app,
     )
     try:
         wait_until(lambda: server.started, "the API listens")
