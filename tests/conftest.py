@@ -99,10 +99,17 @@ def job_result(**changes: object) -> JobResult:
     return result.model_copy(update=changes)
 
 
-def ffmpeg_children() -> list[int]:
-    """The ids of all ffmpeg processes, zombies included, that this process started."""
+def decoding_children() -> list[int]:
+    """The ids of all ffmpeg processes and picture decoders, zombies included, that this process started."""
     listed = [pid for file in Path("/proc/self/task").glob("*/children") for pid in file.read_text().split()]
-    return [int(pid) for pid in listed if Path(f"/proc/{pid}/comm").read_text().startswith("ffmpeg")]
+    return [int(pid) for pid in listed if _decodes(Path(f"/proc/{pid}"))]
+
+
+def _decodes(process: Path) -> bool:
+    state = (process / "stat").read_text().rsplit(")", 1)[1].split()[0]
+    name = (process / "comm").read_text()
+    # A zombie has no command line any more; of ours that are Python, only decoders are left to become one.
+    return name.startswith("ffmpeg") or state == "Z" or "confinement.py" in (process / "cmdline").read_text()
 
 
 def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 30.0) -> None:

@@ -151,9 +151,10 @@ def _add_audio(picture: Path, audio_from: Path, duration_s: Fraction, target: Pa
         *("-max_error_rate", "1", *_PLAIN_FILE, "-f", "mp4", "-y", file_url(target)),
     ]
     largest = picture.stat().st_size + round(duration_s * _AUDIO_MAX_BYTES_PER_S) + _INDEX_MAX_BYTES
-    with Ffmpeg(arguments, writes_bytes=largest) as ffmpeg:
+    timeout_s = _MUX_TIMEOUT_S + float(duration_s)
+    with Ffmpeg(arguments, timeout_s=timeout_s, writes_bytes=largest) as ffmpeg:
         try:
-            status = ffmpeg.finish(timeout_s=_MUX_TIMEOUT_S + float(duration_s))
+            status = ffmpeg.finish(timeout_s=timeout_s)
         except TimeoutError:
             return False, (_NO_AUDIO,)
         if status != 0:
@@ -164,7 +165,7 @@ def _add_audio(picture: Path, audio_from: Path, duration_s: Fraction, target: Pa
 def _first_picture_s(guarded: list[str]) -> str:
     """When the clip's first picture is shown: the moment at which its sound must begin in ours."""
     arguments = [*guarded, "-map", "0:V:0", "-frames:v", "1", "-vf", "showinfo=checksum=0", "-f", "null", "-"]
-    with Ffmpeg(arguments, log_level="info") as ffmpeg:
+    with Ffmpeg(arguments, timeout_s=_FIRST_FRAME_TIMEOUT_S, log_level="info") as ffmpeg:
         try:
             for line in ffmpeg.lines(timeout_s=_FIRST_FRAME_TIMEOUT_S):
                 if (match := _FIRST_PTS.search(line)) is not None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from worker.errors import MediaRejected
 from worker.jobs import VideoFacts
-from worker.pictures import load_image, picture_size
+from worker.pictures import load_own_image, own_image_size
 from worker.settings import MediaLimits
 
 FOLDER_MEDIA_TYPE = "inode/directory"
@@ -33,7 +33,7 @@ def probe_frames_folder(path: Path, fps: Fraction, limits: MediaLimits) -> Video
     picture_limits = limits.model_copy(
         update={"image_max_pixels": limits.video_max_pixels, "image_min_side_px": limits.video_min_side_px}
     )
-    sizes = {picture_size(file, picture_limits) for file in files}
+    sizes = {own_image_size(file, picture_limits) for file in files}
     if len(sizes) > 1:
         raise MediaRejected("The pictures of the folder differ in size.")
     width, height = sizes.pop()
@@ -66,7 +66,7 @@ def read_folder(
     if len(files) != facts.frames:
         raise MediaRejected(f"The folder has {len(files)} frames now; {facts.frames} were counted.")
     for start in range(0, facts.frames, batch_frames):
-        frames = [load_image(file, square_px=square_px) for file in files[start : start + batch_frames]]
+        frames = [load_own_image(file, square_px=square_px) for file in files[start : start + batch_frames]]
         if len({frame.shape for frame in frames}) > 1:
             raise MediaRejected("The pictures of the folder differ in size.")
         yield np.stack(frames)

@@ -54,7 +54,7 @@ def read_frames(
         *(("-frames:v", str(facts.frames)) if facts.variable_frame_rate else ()),
         *("-fps_mode", "passthrough", "-f", "rawvideo", "-"),
     ]
-    with Ffmpeg(arguments, yields=True) as ffmpeg:
+    with Ffmpeg(arguments, timeout_s=limits.decode_timeout_s, yields=True) as ffmpeg:
         try:
             done = 0
             while done < facts.frames:

@@ -81,7 +81,7 @@ def read_header(path: Path, limits: MediaLimits) -> Header:
     arguments = guarded_input(path, media_type, max_pixels=limits.video_max_pixels)
     opened, rotation_deg, audio_codec, says_alpha = False, 0, None, False
     video: re.Match[str] | None = None
-    with Ffmpeg(arguments, log_level="info") as ffmpeg:
+    with Ffmpeg(arguments, timeout_s=_HEADER_TIMEOUT_S, log_level="info") as ffmpeg:
         try:
             for line in ffmpeg.lines(timeout_s=_HEADER_TIMEOUT_S):
                 opened = opened or line.startswith("[info] Input #0")
@@ -120,7 +120,7 @@ def decodes_audio(path: Path, media_type: str, limits: MediaLimits) -> bool:
         *("-map", "0:a:0", "-frames:a", "1", "-f", "framecrc", "-"),
     ]
     output = bytearray(4096)
-    with Ffmpeg(arguments, yields=True) as ffmpeg:
+    with Ffmpeg(arguments, timeout_s=_AUDIO_TIMEOUT_S, yields=True) as ffmpeg:
         try:
             size = ffmpeg.read_into(memoryview(output), stall_timeout_s=_AUDIO_TIMEOUT_S)
         except TimeoutError:

@@ -99,7 +99,7 @@ def _decode(path: Path, header: Header, limits: MediaLimits) -> _Decoded:
     ticks: list[int] = []
     tick_s, nominal, last_ticks = Fraction(1, 1000), None, 0
     first: re.Match[str] | None = None
-    with Ffmpeg(arguments, log_level="info") as ffmpeg:
+    with Ffmpeg(arguments, timeout_s=limits.probe_timeout_s, log_level="info") as ffmpeg:
         try:
             for line in ffmpeg.lines(timeout_s=limits.probe_timeout_s):
                 if (frame := _SHOWN_FRAME.search(line)) is not None:

@@ -2,14 +2,16 @@
 
 Every input that a person gave us is opened through `media_guard`, which lets ffmpeg use one demuxer, a short list
 of decoders and the file protocol, whatever the bytes claim to be: a playlist named `.mp4` cannot make it read another
-file. The child has no environment, no controlling terminal and, unless it only encodes frames of ours, bounded
-memory; it can write no file, or one of bounded size. It lives in a process group of its own that is killed and reaped
-when the `with` block is left, on whichever way.
+file. The child is confined before ffmpeg begins (`confinement`): no environment, no terminal, no network where the
+system allows that, no file written or one of bounded size, and, unless it only encodes frames of ours, bounded memory
+and processor time. It lives in a process group of its own that is killed and reaped when the `with` block is left, on
+whichever way.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import selectors
@@ -18,18 +20,21 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import imageio_ffmpeg
 
+from worker import confined_process
+from worker.confinement import Limits
 from worker.media_formats import VIDEO_DECODERS
 from worker.media_guard import file_url
 
 _BASE_ARGUMENTS = ("-hide_banner", "-nostdin", "-nostats", "-loglevel")
 _ADDRESS_SPACE_BYTES = 4 << 30
+_DECODING_THREADS = 2
 _OPEN_FILES = 64
 _PIPE_BYTES = 1 << 20
 _READ_BYTES = 1 << 16
@@ -60,14 +65,17 @@ _LOG_LINE = re.compile(r"^(?:\[[^\]]*@ 0x[0-9a-f]+\] )*\[(?P<level>\w+)\] (?P<te
 class Ffmpeg:
     """One run of ffmpeg; use it in a `with` block. Waiting longer than a timeout raises `TimeoutError`.
 
-    `feeds`: its standard input is a pipe that `feed` fills. `yields`: its standard output is a pipe that `read_into`
-    empties. Without either, `lines` gives its log while it runs. `writes_bytes`: how large a file it may write.
+    `timeout_s` bounds all waits together; a method's own timeout bounds one of its waits. (The time in between, in
+    which ffmpeg waits for us, does not count.) `feeds`: its standard input is a pipe that `feed` fills. `yields`: its
+    standard output is a pipe that `read_into` empties. Without either, `lines` gives its log while it runs.
+    `writes_bytes`: how large a file it may write.
     """
 
     def __init__(
         self,
         arguments: Sequence[str],
         *,
+        timeout_s: float = math.inf,
         feeds: bool = False,
         yields: bool = False,
         writes_bytes: int = 0,
@@ -79,24 +87,27 @@ class Ffmpeg:
             f"repeat+level+{log_level}",
             *arguments,
         ]
-        self._feeds, self._yields, self._writes_bytes = feeds, yields, writes_bytes
+        self._feeds, self._yields = feeds, yields
+        # What is fed are frames of ours, and the encoder of large ones needs much memory and time.
+        self._limits = Limits(
+            cpu_s=None if feeds or timeout_s == math.inf else math.ceil(timeout_s * _DECODING_THREADS),
+            memory_bytes=None if feeds else _ADDRESS_SPACE_BYTES,
+            file_bytes=writes_bytes,
+            open_files=_OPEN_FILES,
+        )
+        self._patience_s = timeout_s
         self._log: deque[str] = deque(maxlen=_KEPT_LINES)
         self._unfinished_line = b""
         self._log_ended = False
 
     def __enter__(self) -> Self:
-        self._process = subprocess.Popen(
-            self._arguments,
+        self._process = confined_process.start(
+            ("exec", *self._arguments),
+            self._limits,
             stdin=subprocess.PIPE if self._feeds else subprocess.DEVNULL,
             stdout=subprocess.PIPE if self._yields else subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            env={"LC_ALL": "C"},
-            cwd="/",
-            start_new_session=True,
         )
         try:
-            self._confine()
             for pipe in (self._process.stdin, self._process.stdout):
                 if pipe is not None:
                     os.set_blocking(pipe.fileno(), False)
@@ -153,19 +164,28 @@ class Ffmpeg:
         deadline = time.monotonic() + timeout_s
         with self._watching() as events:
             while not self._log_ended:
-                events(max(0.0, deadline - time.monotonic()))
+                left_s = deadline - time.monotonic()
+                if left_s <= 0:  # also when there is always something to read
+                    raise TimeoutError
+                events(left_s)
                 yield from self._take_log(events)
 
     def finish(self, *, timeout_s: float) -> int:
-        """Ends its input, waits until it has ended and returns its exit status."""
+        """Ends its input, waits until it has ended and returns its exit status.
+
+        Raises TimeoutError also when it was ended because its processor time was used up.
+        """
         if self._process.stdin is not None:
             self._process.stdin.close()
         for _ in self.lines(timeout_s=timeout_s):
             pass
         try:
-            return self._process.wait(_EXIT_TIMEOUT_S)
+            status = self._process.wait(_EXIT_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             raise TimeoutError from None
+        if status == -signal.SIGXCPU:
+            raise TimeoutError
+        return status
 
     def complaint(self, *hidden: Path) -> str:
         """What its log says was wrong, in one line without the names of files."""
@@ -186,14 +206,7 @@ class Ffmpeg:
 
     def kill(self) -> None:
         """Kills whatever is left of its process group and reaps it. May be called twice."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            if self._process.poll() is None:
-                os.killpg(self._process.pid, signal.SIGKILL)
-        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
-        self._process.wait()
+        confined_process.end(self._process)
 
     @property
     def _stderr(self) -> int:
@@ -207,7 +220,15 @@ class Ffmpeg:
                 selector.register(pipe, event)
             if not self._log_ended:
                 selector.register(self._stderr, selectors.EVENT_READ)
-            yield _Events(selector)
+            yield _Events(selector, self._wait)
+
+    def _wait(self, selector: selectors.BaseSelector, timeout_s: float) -> list[int]:
+        started_s = time.monotonic()
+        ready = selector.select(max(0.0, min(timeout_s, self._patience_s)))
+        self._patience_s -= time.monotonic() - started_s
+        if not ready or self._patience_s < 0:
+            raise TimeoutError
+        return [key.fd for key, _ in ready]
 
     def _take_log(self, events: _Events) -> list[str]:
         """Reads what is there of the log, keeps its last lines and returns the new ones."""
@@ -223,36 +244,17 @@ class Ffmpeg:
         self._log.extend(lines)
         return lines
 
-    def _confine(self) -> None:
-        """Limits what a decoder that was taken over could do; where the system cannot, the guards have to do."""
-        if sys.platform != "linux":
-            return
-        import resource
-
-        ceilings = {
-            resource.RLIMIT_CORE: 0,
-            resource.RLIMIT_NOFILE: _OPEN_FILES,
-            resource.RLIMIT_FSIZE: self._writes_bytes,
-        }
-        if not self._feeds:  # what is fed are frames of ours, and the encoder of large ones needs much memory
-            ceilings[resource.RLIMIT_AS] = _ADDRESS_SPACE_BYTES
-        for kind, ceiling in ceilings.items():
-            # An ffmpeg that has already ended needs no limits.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                resource.prlimit(self._process.pid, kind, (ceiling, ceiling))
-
 
 class _Events:
     """Which of some file descriptors can be read or written now."""
 
-    def __init__(self, selector: selectors.BaseSelector) -> None:
-        self._selector = selector
+    def __init__(
+        self, selector: selectors.BaseSelector, wait: Callable[[selectors.BaseSelector, float], list[int]]
+    ) -> None:
+        self._selector, self._wait = selector, wait
 
     def __call__(self, timeout_s: float) -> list[int]:
-        ready = [key.fd for key, _ in self._selector.select(timeout_s)]
-        if not ready:
-            raise TimeoutError
-        return ready
+        return self._wait(self._selector, timeout_s)
 
     def forget(self, descriptor: int) -> None:
         self._selector.unregister(descriptor)

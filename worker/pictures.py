@@ -1,58 +1,44 @@
-"""Still pictures: the source image of an animation, and PNG frames (Pillow and imageio).
+"""Still pictures: the source image of an animation, and PNG frames.
 
 `probe_image` says what a file is and refuses what cannot be animated; `load_image` gives its pixels as a person sees
-them: upright, in sRGB, transparent parts over white. Both decode with an allow-list of formats, so that none of
-Pillow's other decoders ever sees an uploaded byte; TIFF, HEIC, JPEG 2000, PSD, BMP and SVG are refused.
+them: upright, in sRGB, transparent parts over white. Both decode in a confined child (`picture_decoder`), with an
+allow-list of formats: a decoder that crashes, eats the memory or never ends is an error here and nothing more. TIFF,
+HEIC, JPEG 2000, PSD, BMP and SVG are refused by their first bytes.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
-import mmap
-import re
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+import json
+import math
+import signal
 from pathlib import Path
 
 import imageio.v3 as iio
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, features
+from PIL import features
 
-from worker.errors import MediaRejected, MediaTooLarge, UnsupportedMedia
+from worker import logs, picture_decoder
+from worker.confined_process import Answer, ask
+from worker.confinement import Limits
+from worker.errors import AnimationError, MediaRejected, MediaTooLarge, UnsupportedMedia
 from worker.jobs import ImageFacts
 from worker.media_formats import HEADER_MIN_BYTES, SNIFF_BYTES, SOURCE_MEDIA_TYPES, sniff
+from worker.picture_decoder import BACKGROUND_RGB, Request
 from worker.settings import UNLIMITED, MediaLimits
 
-BACKGROUND_RGB = (255, 255, 255)
-"""What shows through transparent parts: white, as on most pages."""
+__all__ = ["BACKGROUND_RGB", "load_image", "load_own_image", "own_image_size", "probe_image", "write_png"]
 
-_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", *(("AVIF",) if features.check("avif") else ()))
-_MEDIA_TYPES = {
-    "PNG": "image/png",
-    "JPEG": "image/jpeg",
-    "MPO": "image/jpeg",  # a JPEG with further pictures behind the first, as some phones write it
-    "WEBP": "image/webp",
-    "GIF": "image/gif",
-    "AVIF": "image/avif",
-}
+_MEDIA_TYPES = SOURCE_MEDIA_TYPES if features.check("avif") else SOURCE_MEDIA_TYPES - {"image/avif"}
+_DECODER = ("run", picture_decoder.__name__)
+_OPEN_FILES = 32
+_MEMORY_BYTES = 512 << 20
+_MEMORY_BYTES_PER_PIXEL = 48
+"""The most that is needed at once: several copies of four bytes, and of a picture's frames."""
+_HEADER_MAX_BYTES = 4096
+_REFUSAL_CODES = frozenset({"media_rejected", "media_too_large", "media_too_small"})
 
-_JPEG_MAX_SCANS = 64
-"""Encoders write about ten. Each one costs a pass over all pixels, and an empty one takes a few bytes of file."""
-_JPEG_MARKER = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")  # no stuffed zero, no restart, nothing without a length
-_JPEG_EOI, _JPEG_SOS = 0xD9, 0xDA
-
-_ORIENTATIONS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_SIDEWAYS = frozenset({5, 6, 7, 8})
+log = logs.get_logger(__name__)
 
 
 def probe_image(path: Path, limits: MediaLimits) -> ImageFacts:
@@ -64,32 +50,34 @@ def probe_image(path: Path, limits: MediaLimits) -> ImageFacts:
     size_bytes = path.stat().st_size
     if size_bytes > limits.image_max_bytes:
         raise MediaTooLarge(f"The picture has {size_bytes} bytes; at most {limits.image_max_bytes} are allowed.")
-    with _opened(path, limits) as image:
-        media_type = _MEDIA_TYPES[image.format or ""]
-        image.load()
-        width, height = _upright_size(image)
+    request = _request(path, limits)
+    width, height, _ = _decoded(path, request, limits)
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return ImageFacts(media_type=media_type, width=width, height=height, size_bytes=size_bytes, sha256=sha256)
+    return ImageFacts(media_type=request.media_type, width=width, height=height, size_bytes=size_bytes, sha256=sha256)
 
 
-def picture_size(path: Path, limits: MediaLimits) -> tuple[int, int]:
-    """Upright width and height from the header alone, checked against `limits`."""
-    with _opened(path, limits) as image:
-        return _upright_size(image)
-
-
-def load_image(path: Path, *, square_px: int | None = None) -> np.ndarray:
+def load_image(path: Path, *, square_px: int | None = None, limits: MediaLimits = UNLIMITED) -> np.ndarray:
     """The picture as `uint8_HWC` RGB; with `square_px`, its centre square at that size."""
-    with _opened(path, UNLIMITED) as image:
-        image.load()
-        orientation = _orientation(image)
-        picture = _flattened(_in_srgb(image))
-    if orientation in _ORIENTATIONS:
-        picture = picture.transpose(_ORIENTATIONS[orientation])
-    if square_px is not None:
-        picture = _centre_square(picture, square_px)
-    return np.array(picture)
+    request = _request(path, limits)._replace(wants="pixels", square_px=square_px)
+    return _as_array(*_decoded(path, request, limits))
+
+
+def own_image_size(path: Path, limits: MediaLimits) -> tuple[int, int]:
+    """Upright width and height from the header alone, checked against `limits`; decoded in this process.
+
+    For the frames of a local folder, thousands of files of a person's own: a child each would take longer than the
+    animation.
+    """
+    with path.open("rb") as file:
+        return picture_decoder.size(file, _request(path, limits))
+
+
+def load_own_image(path: Path, *, square_px: int | None = None) -> np.ndarray:
+    """As `load_image`, in this process: for the same files as `own_image_size`."""
+    request = _request(path, UNLIMITED)._replace(wants="pixels", square_px=square_px)
+    with path.open("rb") as file:
+        return _as_array(*picture_decoder.decode(file, request))
 
 
 def write_png(path: Path, frame_HWC: np.ndarray) -> None:
@@ -97,164 +85,80 @@ def write_png(path: Path, frame_HWC: np.ndarray) -> None:
     iio.imwrite(path, frame_HWC, extension=".png")
 
 
-@contextmanager
-def _opened(path: Path, limits: MediaLimits) -> Iterator[Image.Image]:
-    """The opened picture, its size within `limits`; whatever goes wrong inside becomes a `MediaRejected`."""
-    if path.stat().st_size == 0:
-        raise MediaRejected("The file is empty.")
-    try:
-        with warnings.catch_warnings():
-            # Sizes are checked against our own limits just below, and a broken EXIF block is no reason to refuse.
-            warnings.simplefilter("ignore")
-            with Image.open(path, formats=_FORMATS) as image:
-                _check_size(image, limits)
-                if image.format in ("JPEG", "MPO"):
-                    _check_scans(path)
-                yield image
-    except MediaRejected:
-        raise
-    except Image.UnidentifiedImageError:
-        raise _unidentified(path) from None
-    except Image.DecompressionBombError:
-        raise MediaRejected(
-            f"The picture has more than the {limits.image_max_pixels} pixels that are allowed.", code="media_too_large"
-        ) from None
-    except Exception as error:  # a damaged file ends in any of a dozen exception types inside Pillow
-        raise MediaRejected(
-            f"The picture is damaged and cannot be decoded ({_summary(error, path)}).",
-            hint="Open it in an image editor and export it again as PNG or JPEG.",
-        ) from error
-
-
-def _unidentified(path: Path) -> MediaRejected:
-    # A file with the right first bytes that no decoder takes is damaged, not of an unsupported type.
+def _request(path: Path, limits: MediaLimits) -> Request:
+    """How the file is to be opened, by its first bytes alone. Raises MediaRejected when no decoder may see it."""
     with path.open("rb") as file:
         head = file.read(SNIFF_BYTES)
+    if not head:
+        raise MediaRejected("The file is empty.")
     media_type = sniff(head)
-    if media_type in SOURCE_MEDIA_TYPES and (media_type != "image/avif" or "AVIF" in _FORMATS):
-        return MediaRejected("The picture is damaged: its header cannot be read.")
+    if media_type in _MEDIA_TYPES:
+        return Request(media_type, limits.image_max_pixels, limits.image_min_side_px)
     if len(head) < HEADER_MIN_BYTES:  # shorter than any header: nothing that could be of another format either
-        return MediaRejected("The file is too short to be a picture.")
-    return UnsupportedMedia(
+        raise MediaRejected("The file is too short to be a picture.")
+    raise UnsupportedMedia(
         f"The file is not a picture of a supported format ({media_type or 'unknown type'}).",
         hint="Use PNG, JPEG, WebP, AVIF or GIF (its first frame).",
     )
 
 
-def _summary(error: Exception, path: Path) -> str:
-    text = str(error).replace(str(path), "the file").strip() or type(error).__name__
-    return text[:120]
-
-
-def _check_size(image: Image.Image, limits: MediaLimits) -> None:
-    width, height = image.size
-    if width * height > limits.image_max_pixels:
-        raise MediaRejected(
-            f"The picture has {width} x {height} pixels; at most {limits.image_max_pixels} pixels are allowed.",
-            code="media_too_large",
-        )
-    if min(width, height) < limits.image_min_side_px:
-        raise MediaRejected(
-            f"The picture has {width} x {height} pixels; "
-            f"its shorter side must have at least {limits.image_min_side_px} pixels.",
-            code="media_too_small",
-        )
-
-
-def _check_scans(path: Path) -> None:
-    """Refuses a JPEG that says the same pixels over and over: small as a file, minutes of work to decode."""
-    scans, at = 0, 2
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        # Between segments and inside entropy-coded data the next marker is found the same way, as libjpeg does.
-        while (marker := _JPEG_MARKER.search(data, at)) is not None and scans <= _JPEG_MAX_SCANS:
-            kind, at = data[marker.end() - 1], marker.end()
-            if kind == _JPEG_EOI:
-                break
-            scans += kind == _JPEG_SOS
-            at += max(2, int.from_bytes(data[at : at + 2]))
-        del marker  # it holds on to the map, which could not be closed
-    if scans > _JPEG_MAX_SCANS:
-        raise MediaRejected(
-            f"The picture is a JPEG of more than {_JPEG_MAX_SCANS} scans, which would take too long to decode.",
-            hint="Open it in an image editor and export it again as PNG or JPEG.",
-        )
-
-
-def _orientation(image: Image.Image) -> int:
+def _decoded(path: Path, request: Request, limits: MediaLimits) -> tuple[int, int, bytes]:
+    """What a confined child makes of the picture."""
+    confined = Limits(
+        cpu_s=math.ceil(limits.image_timeout_s),
+        memory_bytes=_MEMORY_BYTES + _MEMORY_BYTES_PER_PIXEL * limits.image_max_pixels,
+        open_files=_OPEN_FILES,
+        processes=0,
+    )
+    most_bytes = _HEADER_MAX_BYTES + (3 * limits.image_max_pixels if request.wants == "pixels" else 0)
     try:
-        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # EXIF is written by everything and often wrong; a broken block means "as it is"
-        return 1
+        with path.open("rb") as file:
+            program = (*_DECODER, json.dumps(request._asdict()))
+            answer = ask(program, confined, stdin=file, max_bytes=most_bytes, timeout_s=limits.image_timeout_s)
+    except TimeoutError:
+        raise _too_slow() from None
+    except OverflowError:
+        raise _crashed() from None
+    if answer.status == -signal.SIGXCPU:
+        raise _too_slow()
+    if answer.status < 0:
+        log.warning("picture_decoder_crashed", status=answer.status, size_bytes=path.stat().st_size)
+        raise _crashed()
+    if answer.status > 0:
+        log.error("picture_decoder_failed", status=answer.status, errors=answer.errors.decode("utf-8", "replace"))
+        raise AnimationError("The picture decoder does not work.", retryable=True)
+    return _read(answer, request)
 
 
-def _upright_size(image: Image.Image) -> tuple[int, int]:
-    width, height = image.size
-    return (height, width) if _orientation(image) in _SIDEWAYS else (width, height)
+def _read(answer: Answer, request: Request) -> tuple[int, int, bytes]:
+    """The child's answer, believed as far as it fits together: a decoder that was taken over writes what it likes."""
+    header, _, pixels = answer.output.partition(b"\n")
+    try:
+        said = json.loads(header)
+        if said.get("code") in _REFUSAL_CODES:
+            hint = said["hint"]
+            raise MediaRejected(str(said["detail"]), code=said["code"], hint=None if hint is None else str(hint))
+        width, height = int(said["width"]), int(said["height"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise _crashed() from None
+    expected = 3 * width * height if request.wants == "pixels" else 0
+    if min(width, height) < 1 or width * height > request.max_pixels or len(pixels) != expected:
+        raise _crashed()
+    if request.square_px not in (None, width) or request.square_px not in (None, height):
+        raise _crashed()
+    return width, height, pixels
 
 
-def _in_srgb(image: Image.Image) -> Image.Image:
-    """As 8-bit RGB or RGBA, colours converted by the embedded profile when there is a valid one."""
-    alpha = None
-    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
-        alpha = _with_alpha(image)
-    colours = _eight_bits(image) if alpha is None or image.mode not in ("P", "PA") else alpha.convert("RGB")
-    converted = _by_profile(image, colours)
-    if alpha is not None:
-        converted.putalpha(alpha.getchannel("A"))
-    return converted
+def _as_array(width: int, height: int, pixels: bytes) -> np.ndarray:
+    return np.frombuffer(bytearray(pixels), np.uint8).reshape(height, width, 3)
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":
-        # Pillow's own conversion of 16-bit grey clips at 255 instead of scaling.
-        values = np.asarray(image).astype(np.float64)
-        return Image.fromarray(np.clip(np.rint(values / 257), 0, 255).astype(np.uint8))
-    if image.mode in ("CMYK", "L", "RGB"):
-        return image
-    if image.mode in ("LA", "1", "La"):
-        return image.convert("LA").getchannel("L") if image.mode == "La" else image.convert("L")
-    return image.convert("RGB")
+def _too_slow() -> MediaRejected:
+    return MediaRejected("The picture takes too long to decode.", code="media_timeout")
 
 
-def _with_alpha(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):
-        # The transparent grey value is given in 16 bits: compare before scaling.
-        transparent = np.asarray(image) == image.info["transparency"]
-        grey = _eight_bits(image).convert("RGBA")
-        grey.putalpha(Image.fromarray(np.where(transparent, 0, 255).astype(np.uint8)))
-        return grey
-    return image.convert("RGBA")
-
-
-def _by_profile(image: Image.Image, colours: Image.Image) -> Image.Image:
-    profile = image.info.get("icc_profile")
-    if profile:
-        try:
-            converted = ImageCms.profileToProfile(
-                colours,
-                ImageCms.ImageCmsProfile(io.BytesIO(profile)),
-                ImageCms.createProfile("sRGB"),
-                renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
-                outputMode="RGB",
-                flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
-            )
-        except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-            converted = None  # damaged, or of another colour space than the pixels: then the plain conversion
-        if converted is not None:
-            return converted
-    return colours.convert("RGB")
-
-
-def _flattened(image: Image.Image) -> Image.Image:
-    if image.mode != "RGBA":
-        return image
-    background = Image.new("RGBA", image.size, (*BACKGROUND_RGB, 255))
-    return Image.alpha_composite(background, image).convert("RGB")
-
-
-def _centre_square(image: Image.Image, square_px: int) -> Image.Image:
-    width, height = image.size
-    side = min(width, height)
-    left, top = (width - side) / 2, (height - side) / 2
-    # Lanczos widens its kernel when it shrinks, so fine patterns are averaged instead of aliased.
-    return image.resize((square_px, square_px), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side))
+def _crashed() -> MediaRejected:
+    return MediaRejected(
+        "The picture is damaged: its decoder crashed on it.",
+        hint="Open it in an image editor and export it again as PNG or JPEG.",
+    )

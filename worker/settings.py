@@ -24,6 +24,8 @@ class MediaLimits(BaseModel):
     image_max_bytes: int = 16 * MIB
     image_max_pixels: int = 40_000_000
     image_min_side_px: int = 64
+    image_timeout_s: float = 20.0
+    """To decode a picture: seconds by the clock, and of the processor."""
     video_max_bytes: int = 100 * MIB
     video_max_pixels: int = 8_294_400
     """Of one frame: 3840 × 2160."""
@@ -35,12 +37,15 @@ class MediaLimits(BaseModel):
     probe_timeout_s: float = 60.0
     decode_stall_timeout_s: float = 60.0
     """The longest time ffmpeg may take for one batch of frames."""
+    decode_timeout_s: float = 300.0
+    """The longest time that is spent waiting for ffmpeg while one video is decoded for its animation."""
 
 
 UNLIMITED = MediaLimits(
     image_max_bytes=10**12,
     image_max_pixels=500_000_000,
     image_min_side_px=16,
+    image_timeout_s=600.0,
     video_max_bytes=10**12,
     video_max_pixels=100_000_000,
     video_min_side_px=16,
@@ -49,6 +54,7 @@ UNLIMITED = MediaLimits(
     video_max_frames=10**9,
     probe_timeout_s=10.0**6,
     decode_stall_timeout_s=600.0,
+    decode_timeout_s=10.0**6,
 )
 """For the command line, where people animate files of their own: only what would be a mistake is refused."""
 

@@ -58,7 +58,7 @@ class Service:
         assert [key for key in keys if key != "animato:housekeeper"] == []
         children = Path("/proc/self/task")
         found = [pid for task in children.iterdir() for pid in (task / "children").read_text().split()]
-        assert [pid for pid in found if "ffmpeg" in _command_of(pid)] == []
+        assert [pid for pid in found if "ffmpeg" in _command_of(pid) or "confinement" in _command_of(pid)] == []
 
     def uploaded_files(self) -> list[Path]:
         folder = self.settings.data_dir / "uploads"

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import ffmpeg_children
+from tests.conftest import decoding_children
 from worker import media_encoding, media_header, media_process
 from worker.errors import EncodingFailed
 from worker.media import probe_video, read_frames, write_video
@@ -245,7 +245,7 @@ def test_an_error_of_the_frames_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         write_video(tmp_path / "out.mp4", failing(), fps=Fraction(25), width=96, height=80)
     assert list(tmp_path.iterdir()) == []
-    assert ffmpeg_children() == []
+    assert decoding_children() == []
 
 
 def test_frames_that_do_not_fit_are_refused(tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def test_a_dying_encoder_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         write_video(tmp_path / "results" / "out.mp4", still(500), fps=Fraction(25), width=96, height=80)
     assert caught.value.retryable
     assert list((tmp_path / "results").iterdir()) == []
-    assert ffmpeg_children() == []
+    assert decoding_children() == []
 
 
 def test_an_old_result_stays_until_the_new_one_is_complete(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import ffmpeg_children
+from tests.conftest import decoding_children
 from worker import media_guard, media_process
 from worker.errors import MediaRejected
 from worker.media import FOLDER_MEDIA_TYPE, probe_frames_folder, probe_video, read_frames
@@ -183,23 +183,23 @@ def test_nothing_is_left_of_an_iterator_that_is_closed(tmp_path: Path) -> None:
     facts = probe_video(path, LIMITS)
     frames = read_frames(path, facts, batch_frames=2)
     next(frames)
-    assert len(ffmpeg_children()) == 1
+    assert len(decoding_children()) == 1
     frames.close()
-    assert ffmpeg_children() == []
+    assert decoding_children() == []
     abandoned = read_frames(path, facts, batch_frames=2)
     next(abandoned)
     with pytest.raises(ZeroDivisionError):
         abandoned.throw(ZeroDivisionError())
-    assert ffmpeg_children() == []
+    assert decoding_children() == []
     assert sum(len(batch) for batch in read_frames(path, facts, batch_frames=16)) == 100
-    assert ffmpeg_children() == []
+    assert decoding_children() == []
 
 
 def test_frames_are_decoded_only_when_they_are_taken(tmp_path: Path) -> None:
     path = clip_of(tmp_path / "clip.mp4", corners(640, 480), frames=200)
     frames = read_frames(path, probe_video(path, LIMITS), batch_frames=4)
     next(frames)
-    (status,) = [Path(f"/proc/{pid}/stat") for pid in ffmpeg_children()]
+    (status,) = [Path(f"/proc/{pid}/stat") for pid in decoding_children()]
     before = -1.0
     for _ in range(50):  # until ffmpeg waits for somebody to take its output
         spent = sum(map(float, status.read_text().rsplit(")", 1)[1].split()[11:13]))
@@ -218,7 +218,7 @@ def test_another_number_of_frames_than_was_counted_is_an_error(tmp_path: Path) -
     for frames in (19, 21):
         with pytest.raises(MediaRejected, match=f"of {frames}"):
             list(read_frames(path, facts.model_copy(update={"frames": frames}), batch_frames=8))
-        assert ffmpeg_children() == []
+        assert decoding_children() == []
 
 
 def test_a_stalled_decoder_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,7 +237,7 @@ def test_a_stalled_decoder_is_given_up(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(MediaRejected) as caught:
         list(read_frames(path, facts, batch_frames=8, limits=limits))
     assert caught.value.code == "media_timeout"
-    assert ffmpeg_children() == []
+    assert decoding_children() == []
 
 
 def test_a_reading_child_cannot_write(tmp_path: Path) -> None:

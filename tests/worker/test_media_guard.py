@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ffmpeg_children, wait_until
+from tests.conftest import decoding_children, wait_until
 from worker.media_formats import AUDIO_DECODERS, DEMUXERS, DRIVING_MEDIA_TYPES, VIDEO_DECODERS
 from worker.media_guard import guarded_input, raw_input
 from worker.media_process import Ffmpeg
@@ -49,19 +49,24 @@ def test_our_own_frames_come_through_the_pipe_alone() -> None:
     assert arguments[-2:] == ["-i", "pipe:0"]
 
 
+def wait_for_ffmpeg(child: Ffmpeg) -> None:
+    """Until the process that confines itself has become ffmpeg."""
+    comm = Path(f"/proc/{child.pid}/comm")
+    wait_until(lambda: comm.read_text().startswith("ffmpeg"), "ffmpeg runs")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="a running process can be looked at on Linux")
 def test_the_child_has_no_environment_and_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANIMATO_S3_SECRET", "hidden")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     with Ffmpeg([*raw_input(16, 16, Fraction(1)), "-f", "null", "-"], feeds=True) as child:
         process = Path(f"/proc/{child.pid}")
-        # A process that has only just been started may have no readable environment yet.
-        wait_until(lambda: (process / "environ").read_bytes() != b"", "the environment can be read")
+        wait_for_ffmpeg(child)
         assert (process / "environ").read_bytes() == b"LC_ALL=C\0"
         assert (process / "cwd").readlink() == Path("/")
         group, session, terminal = (process / "stat").read_text().rsplit(")", 1)[1].split()[2:5]
         assert (int(group), int(session), terminal) == (child.pid, child.pid, "0")
-    assert ffmpeg_children() == []
+    assert decoding_children() == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of a running process can be read on Linux")
@@ -69,11 +74,38 @@ def test_the_limits_of_a_child() -> None:
     import resource
 
     frames = raw_input(16, 16, Fraction(1))
-    with Ffmpeg([*frames, "-f", "null", "-"], feeds=True, writes_bytes=1000) as encoder:
+    with Ffmpeg([*frames, "-f", "null", "-"], timeout_s=60, feeds=True, writes_bytes=1000) as encoder:
+        wait_for_ffmpeg(encoder)
         limits = {kind: resource.prlimit(encoder.pid, kind) for kind in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE)}
         assert limits == {resource.RLIMIT_FSIZE: (1000, 1000), resource.RLIMIT_CORE: (0, 0)}
         assert resource.prlimit(encoder.pid, resource.RLIMIT_NOFILE) == (64, 64)
+        assert resource.prlimit(encoder.pid, resource.RLIMIT_CPU) == resource.getrlimit(resource.RLIMIT_CPU)
     endless = ["-re", "-f", "lavfi", "-i", "testsrc2", "-f", "null", "-"]
-    with Ffmpeg(endless) as decoder:
+    with Ffmpeg(endless, timeout_s=60) as decoder:
+        wait_for_ffmpeg(decoder)
+        assert resource.prlimit(decoder.pid, resource.RLIMIT_CPU) == (120, 121)
         assert resource.prlimit(decoder.pid, resource.RLIMIT_AS) == (4 << 30, 4 << 30)
         assert resource.prlimit(decoder.pid, resource.RLIMIT_FSIZE) == (0, 0)
+
+
+FIREHOSE = ["-f", "lavfi", "-i", "testsrc2=s=16x16", "-vf", "showinfo=checksum=0", "-f", "null", "-"]
+
+
+def test_a_child_that_always_has_something_to_say_ends_in_time() -> None:
+    with Ffmpeg(FIREHOSE, log_level="info") as child, pytest.raises(TimeoutError):
+        for _ in child.lines(timeout_s=1):
+            pass
+
+
+def test_all_waits_together_have_an_end() -> None:
+    """One frame a second: no single wait is long, and a clip of an hour would take an hour."""
+    slow = ["-re", "-f", "lavfi", "-i", "testsrc2=s=16x16:r=4", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    frame = bytearray(16 * 16 * 3)
+    with Ffmpeg(slow, timeout_s=2, yields=True) as child:
+
+        def read_all() -> None:
+            for _ in range(1000):
+                child.read_into(memoryview(frame), stall_timeout_s=30)
+
+        with pytest.raises(TimeoutError):
+            read_all()

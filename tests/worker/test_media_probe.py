@@ -11,7 +11,7 @@ import imageio_ffmpeg
 import pytest
 from PIL import Image
 
-from tests.conftest import ffmpeg_children
+from tests.conftest import decoding_children
 from worker.errors import MediaRejected, MediaTooLarge, UnsupportedMedia
 from worker.media import probe_video, read_frames, sniff
 from worker.settings import MediaLimits
@@ -174,7 +174,7 @@ def test_limits(tmp_path: Path, change: dict[str, float], code: str) -> None:
     assert probe_video(path, LIMITS.model_copy(update={"video_max_frames": 25, "video_max_fps": 25})).frames == 25
     error = refusal(path, LIMITS.model_copy(update=change))
     assert error.code == code
-    assert ffmpeg_children() == []
+    assert decoding_children() == []
     assert isinstance(error, MediaTooLarge) == (code == "part_too_large")
 
 

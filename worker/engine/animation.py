@@ -52,7 +52,7 @@ def animate_video(
     Raises MediaRejected for an input that cannot be decoded, EncodingFailed when the result cannot be written.
     """
     size_px = animator.config.frame_size
-    prepared = animator.prepare(pictures.load_image(source, square_px=size_px))
+    prepared = animator.prepare(pictures.load_image(source, square_px=size_px, limits=limits))
     driving_batches = media.read_frames(driving, facts, batch_frames=batch_frames, square_px=size_px, limits=limits)
     frames = _counted(animator.animate(prepared, driving_batches, _transfer_options(options)), on_progress)
     fps = Fraction(facts.fps)
