@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 PYTEST ?= $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up check format test test-slow lock clean
+.PHONY: help demo up check format test test-slow fuzz lock clean
 
 help: ## Print this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -32,6 +32,10 @@ test: $(READY) ## The test suite (under 5 minutes; starts what it needs itself)
 
 test-slow: $(READY) ## The tests that take minutes: memory on a long clip, the crash of a worker with real leases
 	$(PYTEST) -m slow --timeout=1800 $(T)
+
+FUZZ ?= --copies 10000
+fuzz: $(READY) ## 10,000 damaged files through the probe (an hour; FUZZ="--copies 500 --seed 1")
+	$(BIN)/python -m tests.media_fuzz $(FUZZ)
 
 lock: $(READY) ## Write requirements.lock from what is installed
 	$(BIN)/pip freeze --exclude-editable | sed 's/+cpu//' | grep -vE '^(animato|pip)\b' > requirements.lock
