@@ -15,6 +15,7 @@ from api import errors, openapi
 from api.dependencies import Services
 from api.housekeeper import Housekeeper
 from api.middleware import RequestBorder
+from api.object_sweeper import ObjectSweeper
 from api.routes import animations, events, health, models, results
 from api.settings import ApiSettings
 from api.shutdown import told_to_stop
@@ -45,7 +46,9 @@ def create_app(settings: Settings | None = None, api_settings: ApiSettings | Non
                 lambda: _open_services(stack, settings, api_settings)
             )
             housekeeper = Housekeeper(services.job_store, services.ring, api_settings)
+            sweeper = ObjectSweeper(services.job_store, services.storage, services.uploads.folder.parent, api_settings)
             housekeeper.start()
+            sweeper.start()
             loop = asyncio.get_running_loop()
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(services.watcher.run)
@@ -56,6 +59,7 @@ def create_app(settings: Settings | None = None, api_settings: ApiSettings | Non
                     services.watcher.close()
                     with anyio.CancelScope(shield=True):
                         await anyio.to_thread.run_sync(housekeeper.stop)
+                        await anyio.to_thread.run_sync(sweeper.stop)
 
     app = FastAPI(
         title="Animato",

@@ -49,6 +49,10 @@ class ApiSettings(BaseSettings):
     page_max: int = Field(default=100, ge=1)
 
     housekeeping_interval_s: float = Field(default=5.0, gt=0)
+    orphan_sweep_interval_s: float = Field(default=3600.0, gt=0)
+    """How often the whole storage is listed to find objects without an animation."""
+    orphan_age_s: float = Field(default=3600.0, ge=600)
+    """Younger objects are left alone: their animation may just be on its way."""
 
     ready_queue_timeout_s: float = Field(default=1.0, gt=0)
     ready_storage_timeout_s: float = Field(default=2.0, gt=0)

@@ -8,17 +8,21 @@ import os
 # One thread a process: the tests run side by side, and torch's threads spin while they wait for a busy core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 import shutil
+import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
+import httpx
 import pytest
 import redis
 
 from worker import media
 from worker.embedded import find_redis_server, redis_arguments
+from worker.errors import StorageUnavailable
 from worker.job_store import JobStore
 from worker.jobs import ImageFacts, JobInput, JobResult, VideoFacts
 from worker.settings import UNLIMITED, Settings
@@ -26,6 +30,7 @@ from worker.storage import Storage, open_storage
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 _database = itertools.count()
+S3_KEYS = {"AWS_ACCESS_KEY_ID": "animato-test", "AWS_SECRET_ACCESS_KEY": "animato-test-secret"}
 
 
 @pytest.fixture(scope="session")
@@ -73,6 +78,47 @@ def storage(settings: Settings) -> Storage:
 
 
 @pytest.fixture(scope="session")
+def s3_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Settings for a bucket on a SeaweedFS server that lives as long as the test run."""
+    program = shutil.which("weed") or str(Path(sys.executable).with_name("weed"))
+    folder = tmp_path_factory.mktemp("weed")
+    ports = {name: free_port() for name in ("master", "volume", "filer", "s3", "admin")}
+    arguments = [program, "-logtostderr=true", "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
+    arguments += [f"-{name}.port={ports[name]}" for name in ("master", "volume", "filer", "s3")]
+    arguments += ["-webdav=false", "-admin.ui=false", "-master.telemetry=false"]
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(
+            arguments, env={**os.environ, **S3_KEYS, "S3_BUCKET": "animations"}, stdout=log, stderr=log
+        )
+    url = f"http://127.0.0.1:{ports['s3']}"
+    settings = Settings(
+        storage_url="s3://animations/tests",
+        storage_endpoint_url=url,
+        storage_access_key_id=S3_KEYS["AWS_ACCESS_KEY_ID"],
+        storage_secret_access_key=S3_KEYS["AWS_SECRET_ACCESS_KEY"],
+    )
+    probe_file = folder / "probe"
+    probe_file.write_bytes(b"x")
+
+    def accepts_objects() -> bool:
+        if server.poll() is not None:
+            raise AssertionError((folder / "log").read_text()[-3000:])
+        try:
+            if httpx.get(f"{url}/healthz").is_error:
+                return False
+            open_storage(settings).put_file("probe", probe_file, "text/plain")
+        except (httpx.TransportError, StorageUnavailable):
+            return False
+        open_storage(settings).delete("probe")
+        return True
+
+    wait_until(accepts_objects, "the S3 server accepts objects", timeout_s=60)
+    yield settings
+    server.terminate()
+    server.wait(20)
+
+
+@pytest.fixture(scope="session")
 def media_dir() -> Path:
     """Real clips and pictures for trying the software on; they do not come with the repository."""
     folder = Path(os.environ.get("ANIMATO_TEST_MEDIA", REPOSITORY.parent / "shared" / "media"))
@@ -110,6 +156,12 @@ def _decodes(process: Path) -> bool:
     name = (process / "comm").read_text()
     # A zombie has no command line any more; of ours that are Python, only decoders are left to become one.
     return name.startswith("ffmpeg") or state == "Z" or "confinement.py" in (process / "cmdline").read_text()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 30.0) -> None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import redis
 
 from worker.jobs import JobError
-from worker.redis_client import translated
+from worker.redis_client import PREFIX, translated
 from worker.redis_scripts import DEAD, TRASH, Scripts, milliseconds
 from worker.settings import Settings
 
@@ -23,6 +23,7 @@ OVERDUE = JobError(
     retryable=True,
 )
 _AT_MOST = 100
+_STORAGE_MARK = f"{PREFIX}storage-mark"
 
 
 class Released(NamedTuple):
@@ -74,6 +75,23 @@ class JobUpkeep:
     def objects_deleted(self, job_id: str) -> None:
         """Note that no object of a removed record is left."""
         self._redis.zrem(TRASH, job_id)
+
+    @translated
+    def put_off_deletion(self, job_id: str) -> None:
+        """Put a removed record at the end of the trash: its objects could not be deleted now."""
+        self._redis.zadd(TRASH, {job_id: self._run("clock")}, xx=True)
+
+    @translated
+    def storage_mark(self, candidate: str) -> str:
+        """The mark that the storage of this Redis carries; `candidate` when there is none yet."""
+        self._redis.set(_STORAGE_MARK, candidate, nx=True)
+        mark: Any = self._redis.get(_STORAGE_MARK)
+        return mark
+
+    @translated
+    def now_s(self) -> float:
+        """The time of the one clock."""
+        return self._run("clock") / 1000
 
     @translated
     def dead(self, at_most: int = 1000) -> list[str]:

@@ -218,6 +218,14 @@ def is_id(text: str) -> bool:
     return text.startswith(_ID_PREFIX) and len(body) == _ID_LENGTH and all(char in _ALPHABET for char in body)
 
 
+def id_time(job_id: str) -> float:
+    """When an id was made, in seconds since 1970 of the clock of its maker."""
+    number = 0
+    for char in job_id.removeprefix(_ID_PREFIX):
+        number = number << 5 | _ALPHABET.index(char)
+    return (number >> 80) / 1000
+
+
 def as_utc(seconds: float) -> datetime:
     """Seconds since 1970 as an aware datetime."""
     return datetime.fromtimestamp(seconds, tz=UTC)

@@ -6,9 +6,11 @@ Keys: `animations/{id}/source`, `animations/{id}/driving`, `animations/{id}/resu
 from __future__ import annotations
 
 import os
+import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 _CHUNK_BYTES = 256 * 1024
 _PROBE_KEY = "readiness-probe"
+_UNFINISHED = re.compile(r"#\d+$")
+"""How the local store names a file until it is complete."""
 
 
 class StoredObject(NamedTuple):
@@ -35,6 +39,7 @@ class StoredObject(NamedTuple):
     key: str
     size_bytes: int
     etag: str | None
+    modified_at: datetime
 
 
 class Storage(Protocol):
@@ -64,8 +69,24 @@ class Storage(Protocol):
         """Remove the object; one that does not exist is no error."""
         ...
 
+    def put_bytes(self, key: str, content: bytes) -> None:
+        """Store a few bytes, as `put_file` does a file."""
+        ...
+
+    def copy(self, key: str, target: str) -> None:
+        """Store a second object of the same content. Raises FileNotFoundError."""
+        ...
+
+    def list_objects(self, prefix: str) -> Iterator[StoredObject]:
+        """All objects below a prefix, in no certain order, page by page as they are asked for."""
+        ...
+
     def list_keys(self, prefix: str) -> Iterator[str]:
         """All keys below a prefix."""
+        ...
+
+    def remove_unfinished(self, older_than: timedelta) -> None:
+        """Remove what a killed process left of a file it was storing, where the storage does not do so itself."""
         ...
 
     def check(self) -> None:
@@ -87,8 +108,23 @@ class ObjectStorage(Storage):
             # A local folder has no place for attributes; the media type is in the record as well.
             attributes = {"Content-Type": media_type} if self._folder is None else None
             obstore.put(self._store, key, path, attributes=attributes)  # pyright: ignore[reportArgumentType]
-            if self._folder is not None:
-                _flush(self._folder / key, self._folder)
+            self._make_durable(key)
+
+    @override
+    def put_bytes(self, key: str, content: bytes) -> None:
+        with _errors_translated(key):
+            obstore.put(self._store, key, content)
+            self._make_durable(key)
+
+    @override
+    def copy(self, key: str, target: str) -> None:
+        with _errors_translated(key):
+            obstore.copy(self._store, key, target)
+            self._make_durable(target)
+
+    def _make_durable(self, key: str) -> None:
+        if self._folder is not None:
+            _flush(self._folder / key, self._folder)
 
     @override
     def fetch(self, key: str, path: Path) -> None:
@@ -112,7 +148,7 @@ class ObjectStorage(Storage):
     def head(self, key: str) -> StoredObject:
         with _errors_translated(key):
             meta = obstore.head(self._store, key)
-        return StoredObject(key, meta["size"], meta["e_tag"])
+        return StoredObject(key, meta["size"], meta["e_tag"], meta["last_modified"])
 
     @override
     def delete(self, key: str) -> None:
@@ -120,11 +156,27 @@ class ObjectStorage(Storage):
             obstore.delete(self._store, key)
 
     @override
-    def list_keys(self, prefix: str) -> Iterator[str]:
+    def list_objects(self, prefix: str) -> Iterator[StoredObject]:
         with _errors_translated(prefix):
             for page in obstore.list(self._store, prefix):
                 for meta in page:
-                    yield meta["path"]
+                    yield StoredObject(meta["path"], meta["size"], meta["e_tag"], meta["last_modified"])
+
+    @override
+    def list_keys(self, prefix: str) -> Iterator[str]:
+        return (item.key for item in self.list_objects(prefix))
+
+    @override
+    def remove_unfinished(self, older_than: timedelta) -> None:
+        # A bucket has a lifecycle rule for this (docs/operations.md): its unfinished uploads cannot be listed here.
+        if self._folder is None:
+            return
+        oldest_kept_s = time.time() - older_than.total_seconds()
+        for path in self._folder.rglob("*#*"):
+            # One that is just being completed may be gone when it is looked at.
+            with suppress(FileNotFoundError), _errors_translated(path.name):
+                if _UNFINISHED.search(path.name) and path.stat().st_mtime < oldest_kept_s:
+                    path.unlink()
 
     @override
     def check(self) -> None:

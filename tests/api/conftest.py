@@ -26,6 +26,8 @@ from worker.job_store import JobStore
 from worker.settings import Settings
 from worker.storage import Storage, open_storage
 
+UPKEEP_KEYS = {f"animato:{name}" for name in ("housekeeper", "object_sweeper", "orphan_sweep", "storage-mark")}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
@@ -55,7 +57,7 @@ class Service:
         wait_until(lambda: not self.uploaded_files(), "the upload folder is empty")
         assert list(self.storage.list_keys("animations")) == []
         keys: list[str] = self.redis.keys("animato:*")  # pyright: ignore[reportAssignmentType]
-        assert [key for key in keys if key != "animato:housekeeper"] == []
+        assert [key for key in keys if key not in UPKEEP_KEYS] == []
         children = Path("/proc/self/task")
         found = [pid for task in children.iterdir() for pid in (task / "children").read_text().split()]
         assert [pid for pid in found if "ffmpeg" in _command_of(pid) or "confinement" in _command_of(pid)] == []

@@ -3,69 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
-import socket
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
-from tests.conftest import wait_until
+from tests.conftest import free_port
 from worker.errors import StorageUnavailable
 from worker.settings import Settings
 from worker.storage import Storage, open_storage
-
-S3_KEYS = {"AWS_ACCESS_KEY_ID": "animato-test", "AWS_SECRET_ACCESS_KEY": "animato-test-secret"}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@pytest.fixture(scope="module")
-def s3_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """Settings for a bucket on a SeaweedFS server that lives as long as this module."""
-    program = shutil.which("weed") or str(Path(sys.executable).with_name("weed"))
-    folder = tmp_path_factory.mktemp("weed")
-    ports = {name: free_port() for name in ("master", "volume", "filer", "s3", "admin")}
-    arguments = [program, "-logtostderr=true", "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
-    arguments += [f"-{name}.port={ports[name]}" for name in ("master", "volume", "filer", "s3")]
-    arguments += ["-webdav=false", "-admin.ui=false", "-master.telemetry=false"]
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(
-            arguments, env={**os.environ, **S3_KEYS, "S3_BUCKET": "animations"}, stdout=log, stderr=log
-        )
-    url = f"http://127.0.0.1:{ports['s3']}"
-    settings = Settings(
-        storage_url="s3://animations/tests",
-        storage_endpoint_url=url,
-        storage_access_key_id=S3_KEYS["AWS_ACCESS_KEY_ID"],
-        storage_secret_access_key=S3_KEYS["AWS_SECRET_ACCESS_KEY"],
-    )
-    probe_file = folder / "probe"
-    probe_file.write_bytes(b"x")
-
-    def accepts_objects() -> bool:
-        if server.poll() is not None:
-            raise AssertionError((folder / "log").read_text()[-3000:])
-        try:
-            if httpx.get(f"{url}/healthz").is_error:
-                return False
-            open_storage(settings).put_file("probe", probe_file, "text/plain")
-        except (httpx.TransportError, StorageUnavailable):
-            return False
-        open_storage(settings).delete("probe")
-        return True
-
-    wait_until(accepts_objects, "the S3 server accepts objects", timeout_s=60)
-    yield settings
-    server.terminate()
-    server.wait(20)
 
 
 @pytest.fixture(params=["folder", "s3"])

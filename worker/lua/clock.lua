@@ -1,0 +1,2 @@
+-- Returns the time of the one clock, in ms.
+return now_ms()
