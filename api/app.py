@@ -9,13 +9,15 @@ from functools import partial
 
 import anyio
 import anyio.to_thread
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from api import errors, openapi
-from api.dependencies import Services
+from api.access import Door
+from api.dependencies import Services, caller
 from api.housekeeper import Housekeeper
 from api.middleware import RequestBorder
 from api.object_sweeper import ObjectSweeper
+from api.rate_limits import RateLimiter
 from api.routes import animations, events, health, models, results
 from api.settings import ApiSettings
 from api.shutdown import told_to_stop
@@ -23,8 +25,10 @@ from api.upload_folder import open_upload_folder
 from api.uploads import UploadDesk
 from api.watching import Watcher
 from worker import logs
+from worker.api_keys import KeyStore
 from worker.job_queue import make_queue, ring
 from worker.job_store import JobStore
+from worker.redis_client import connect
 from worker.settings import Settings
 from worker.storage import open_storage
 
@@ -74,17 +78,23 @@ def create_app(settings: Settings | None = None, api_settings: ApiSettings | Non
             {"name": "service", "description": "What this service has and how it is."},
         ],
     )
-    for routes in (animations, events, results, models, health):
-        app.include_router(routes.router)
+    # Everything behind the door, but for what says whether the process is well.
+    app.include_router(health.router)
+    for routes in (animations, events, results, models):
+        app.include_router(routes.router, dependencies=[Depends(caller)])
     errors.install_handlers(app, api_settings.retry_after_s)
     openapi.complete(app)
-    app.add_middleware(RequestBorder, body_max_bytes=api_settings.body_max_bytes)
+    app.add_middleware(RequestBorder, settings=api_settings)
     return app
 
 
 def _open_services(stack: ExitStack, settings: Settings, api_settings: ApiSettings) -> Services:
     job_store = JobStore.connect(settings)
     stack.callback(job_store.close)
+    # Keys and quotas share connections of their own, so that no long look at records keeps callers waiting at the door.
+    client = connect(settings)
+    stack.callback(client.close)
+    door = Door(KeyStore(client, settings), RateLimiter(client), api_settings, allow_anonymous=settings.allow_anonymous)
     queue = make_queue(settings, only_rings=True)
     stack.callback(queue.close)
     upload_dir = api_settings.upload_dir or settings.data_dir / "uploads"
@@ -92,6 +102,7 @@ def _open_services(stack: ExitStack, settings: Settings, api_settings: ApiSettin
     return Services(
         settings=settings,
         api_settings=api_settings,
+        door=door,
         job_store=job_store,
         storage=open_storage(settings),
         ring=partial(ring, queue),

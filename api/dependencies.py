@@ -1,4 +1,4 @@
-"""What handlers are given. (Who the caller is will be one more of these.)"""
+"""What handlers are given: the clients of this process, who the caller is, the animation that is meant."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated, ParamSpec, TypeVar
 import anyio.to_thread
 from fastapi import Depends, Header, Path, Request
 
+from api.access import Caller, Door
 from api.errors import NotFound
 from api.settings import ApiSettings
 from api.uploads import UploadDesk
@@ -27,6 +28,7 @@ class Services:
 
     settings: Settings
     api_settings: ApiSettings
+    door: Door
     job_store: JobStore
     storage: Storage
     ring: Callable[[str], None]
@@ -51,15 +53,34 @@ def _services(request: Request) -> Services:
 ServicesDep = Annotated[Services, Depends(_services)]
 
 
+async def caller(request: Request, services: ServicesDep) -> Caller:
+    """Who asks; nobody passes who may not. `app` puts it before all routes that are not open."""
+    return await in_thread(services.door.admit, request)
+
+
+CallerDep = Annotated[Caller, Depends(caller)]
+
+
+async def _submitter(request: Request, services: ServicesDep, who: CallerDep) -> Caller:
+    await in_thread(services.door.admit_submission, request, who)
+    return who
+
+
+SubmitterDep = Annotated[Caller, Depends(_submitter)]
+"""A caller who may submit an animation now."""
+
+
 async def _job(
     animation_id: Annotated[
         str, Path(description="The `id` of the animation.", examples=["anm_01kar5x8m2q7v9w3e6z0h4t1yc"])
     ],
+    who: CallerDep,
     services: ServicesDep,
 ) -> Job:
     # What does not look like an id reaches neither Redis nor the storage.
     job = await in_thread(services.job_store.get, animation_id) if is_id(animation_id) else None
-    if job is None:
+    # Another client's animation is answered as one that does not exist: an id shall tell nothing to those who find it.
+    if job is None or job.context.client_id != who.client_id:
         raise NotFound("There is no animation with this id.", hint="GET /animations lists those that exist.")
     return job
 

@@ -3,6 +3,8 @@
     ApiError                 code, http_status, detail, hint, field, headers
     ├── BadForm              400: the multipart form itself (malformed, missing, unknown, duplicate or too many parts)
     ├── BadRequest           400: a parameter of the request (a cursor)
+    ├── Unauthorized         401: no API key, or not a valid one
+    ├── Forbidden            403: callers without a key, from elsewhere; a signed link that is not good
     ├── NotFound             404
     ├── UploadTooSlow        408
     ├── Conflict             409: not with the state in which the animation is
@@ -11,6 +13,7 @@
     ├── NotMultipart         415
     ├── RangeOutside         416
     ├── PartRejected         an `AnimationError` about one file of the form: takes over its code and status
+    ├── RateLimited          429: too often
     └── Unavailable          503: a part of the service is away, full or busy
 
 Errors of the worker's tree (`worker.errors`) are rendered by the same function.
@@ -37,6 +40,7 @@ CLIENT_CLOSED_REQUEST = 499
 """Nobody reads this answer: the status is for our log, as other servers write it."""
 
 _RETRYABLE = {429, 503}
+_WITHOUT_BODY = {"GET", "HEAD", "DELETE"}
 log = logs.get_logger(__name__)
 
 
@@ -80,6 +84,22 @@ class BadRequest(ApiError):
 
     code = "invalid_request"
     http_status = 400
+
+
+class Unauthorized(ApiError):
+    """Who asks did not say so in a way that we know."""
+
+    code = "unauthorized"
+    http_status = 401
+    closes_connection = True
+
+
+class Forbidden(ApiError):
+    """Not for this caller."""
+
+    code = "anonymous_not_allowed"
+    http_status = 403
+    closes_connection = True
 
 
 class NotFound(ApiError):
@@ -151,6 +171,14 @@ class PartRejected(ApiError):
         self.http_status = error.http_status
 
 
+class RateLimited(ApiError):
+    """Too many requests, or too many animations under way."""
+
+    code = "rate_limited"
+    http_status = 429
+    closes_connection = True
+
+
 class Unavailable(ApiError):
     """A part of the service is away, full or busy; the same request may succeed later."""
 
@@ -165,7 +193,7 @@ def install_handlers(app: FastAPI, retry_after_s: int) -> None:
     async def on_api_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, ApiError)
         headers = dict(error.headers)
-        if error.closes_connection:
+        if error.closes_connection and request.method not in _WITHOUT_BODY:
             headers["Connection"] = "close"
         return _render(
             request,

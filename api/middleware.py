@@ -8,19 +8,39 @@ from __future__ import annotations
 import re
 import secrets
 import time
+from collections.abc import Mapping
 
 import anyio
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import CLIENT_CLOSED_REQUEST, problem_response, unexpected
+from api.settings import ApiSettings
 from worker import logs
 
 log = logs.get_logger(__name__)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 _QUIET_PATHS = {"/healthz", "/readyz"}
+_SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    # JSON and videos need nothing of a browser; a page of ours has to send its own policy.
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+"""On every answer, unless a route has set its own."""
+_CORS_REQUEST_HEADERS = (
+    *("Authorization", "X-API-Key", "Idempotency-Key", "Prefer", "X-Request-ID", "traceparent"),
+    *("If-None-Match", "If-Range", "Range", "Last-Event-ID", "Cache-Control"),
+)
+_CORS_ANSWER_HEADERS = (
+    *("X-Request-ID", "ETag", "Location", "Retry-After", "RateLimit", "RateLimit-Policy", "Preference-Applied"),
+    *("Content-Disposition", "Content-Range", "Accept-Ranges", "Idempotent-Replayed"),
+)
 _LINGER_S = 1.0
 _LINGER_MAX_BYTES = 4 * 2**20
 
@@ -28,9 +48,14 @@ _LINGER_MAX_BYTES = 4 * 2**20
 class RequestBorder:
     """The outermost layer of the application."""
 
-    def __init__(self, app: ASGIApp, *, body_max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, *, settings: ApiSettings) -> None:
         self._app = app
-        self._body_max_bytes = body_max_bytes
+        self._body_max_bytes = settings.body_max_bytes
+        self._headers = dict(_SECURITY_HEADERS)
+        if settings.hsts_max_age_s:
+            self._headers["Strict-Transport-Security"] = f"max-age={settings.hsts_max_age_s}"
+        # Around our own answers too, so that a page of an allowed origin can read why it was refused.
+        self._inner: ASGIApp = _with_cors(self._answer, settings.allowed_origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -40,11 +65,11 @@ class RequestBorder:
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
         scope.setdefault("state", {})["request_id"] = request_id
-        exchange = _Exchange(receive, send, request_id)
+        exchange = scope["state"]["exchange"] = _Exchange(receive, send, scope, self._headers)
         started_s = time.monotonic()
         with logs.bound(request_id=request_id):
             try:
-                await self._answer(scope, exchange)
+                await self._inner(scope, exchange.receive, exchange.send)
             finally:
                 write = log.debug if scope["path"] in _QUIET_PATHS else log.info
                 write(
@@ -56,8 +81,9 @@ class RequestBorder:
                     duration_ms=round(1000 * (time.monotonic() - started_s)),
                 )
 
-    async def _answer(self, scope: Scope, exchange: _Exchange) -> None:
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
+        exchange: _Exchange = scope["state"]["exchange"]
         length = Headers(scope=scope).get("content-length", "0")
         if not length.isdecimal() or int(length) > self._body_max_bytes:
             response = problem_response(
@@ -67,26 +93,40 @@ class RequestBorder:
                 f"The body has more than {self._body_max_bytes} bytes.",
                 headers={"Connection": "close"},
             )
-            await response(scope, exchange.receive, exchange.send)
+            await response(scope, receive, send)
             return
         try:
-            await self._app(scope, exchange.receive, exchange.send)
+            await self._app(scope, receive, send)
         except Exception:
             log.exception("unexpected_error", method=scope["method"], path=scope["path"])
             if exchange.status is not None:
                 raise  # Too late for another answer: the server cuts the connection, so that nobody takes it for whole.
-            await unexpected(request)(scope, exchange.receive, exchange.send)
+            await unexpected(request)(scope, receive, send)
+
+
+def _with_cors(app: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:
+    """`app`, callable by pages of `origins`. Never with cookies: who calls sends a key, or is nobody."""
+    if not origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_methods=("GET", "HEAD", "POST", "DELETE"),
+        allow_headers=_CORS_REQUEST_HEADERS,
+        expose_headers=_CORS_ANSWER_HEADERS,
+    )
 
 
 class _Exchange:
     """The two directions of one request, with headers added and an orderly end when its body is not wanted."""
 
-    def __init__(self, receive: Receive, send: Send, request_id: str) -> None:
+    def __init__(self, receive: Receive, send: Send, scope: Scope, headers: Mapping[str, str]) -> None:
         self.status: int | None = None
         self.received_bytes = 0
         self._receive = receive
         self._send = send
-        self._request_id = request_id
+        self._state = scope["state"]
+        self._headers = headers
         self._body_ended = False
         self._closing = False
 
@@ -103,8 +143,11 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
-            headers["X-Request-ID"] = self._request_id
-            headers["X-Content-Type-Options"] = "nosniff"
+            headers["X-Request-ID"] = self._state["request_id"]
+            # Of the quotas of this caller: what `access` learned, whatever the answer became afterwards.
+            headers.update(self._state.get("answer_headers", {}))
+            for name, value in self._headers.items():
+                headers.setdefault(name, value)
             self._closing = headers.get("connection") == "close"
         elif message["type"] == "http.response.body" and self._closing and not message.get("more_body", False):
             # A server that closes while the client still sends makes the kernel answer with a reset, and the client may

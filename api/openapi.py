@@ -13,6 +13,17 @@ from api.problem_catalog import title_of, type_of
 from api.schemas import Problem
 from worker.jobs import AnimationOptions
 
+OPEN_PATHS = {"/healthz", "/readyz"}
+"""What needs no key, beside this document itself."""
+_AT_THE_DOOR = (
+    *((401, "unauthorized"), (403, "anonymous_not_allowed"), (403, "cross_origin_refused")),
+    *((429, "rate_limited"), (503, "queue_unavailable")),
+)
+"""How every other route can answer before it is reached."""
+_SECURITY_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key: `Authorization: Bearer ank_...`."},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key in another header."},
+}
 _PROBLEM_REF = {"$ref": "#/components/schemas/Problem"}
 _HEADERS = {"X-Request-ID": {"description": "Also in the log of the service.", "schema": {"type": "string"}}}
 
@@ -86,12 +97,27 @@ def complete(app: FastAPI) -> None:
             for operation in (operation for path in document["paths"].values() for operation in path.values()):
                 if "application/json" in operation["responses"].get("422", {}).get("content", ()):
                     del operation["responses"]["422"]  # the framework's own, where no problem of ours has this status
+            document["components"]["securitySchemes"] = _SECURITY_SCHEMES
+            for path, item in document["paths"].items():
+                if path not in OPEN_PATHS:
+                    for operation in item.values():
+                        _behind_the_door(operation)
             problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas.update(problem.pop("$defs", {}))
             schemas["Problem"] = problem
         return app.openapi_schema or {}
 
     app.openapi = openapi
+
+
+def _behind_the_door(operation: dict[str, Any]) -> None:
+    """Describe what the door adds to an operation: keys, and how it can refuse."""
+    # An installation without keys takes requests without one: the empty choice.
+    operation["security"] = [*({name: []} for name in _SECURITY_SCHEMES), {}]
+    for status, answer in problems(*_AT_THE_DOOR).items():
+        known = operation["responses"].setdefault(str(status), answer)
+        known["content"][MEDIA_TYPE]["examples"] |= answer["content"][MEDIA_TYPE]["examples"]
+    operation["responses"] = dict(sorted(operation["responses"].items()))
 
 
 def _form_field(schema: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,11 @@ TITLES: dict[str, str] = {
     "duplicate_part": "A part of the form occurs twice",
     "too_many_parts": "The form has too many parts",
     "invalid_cursor": "The cursor is not one of ours",
+    "unauthorized": "An API key is needed",
+    "anonymous_not_allowed": "Callers without a key are not let in",
+    "cross_origin_refused": "Pages of other places are not let in",
+    "link_invalid": "The link is not one of ours",
+    "link_expired": "The link has expired",
     "not_found": "There is nothing here",
     "animation_not_found": "There is no such animation",
     "method_not_allowed": "The method does not exist here",
@@ -41,6 +46,9 @@ TITLES: dict[str, str] = {
     "no_video_stream": "The file has no picture",
     "not_an_animation": "The file does not move",
     "media_timeout": "The file takes too long to read",
+    # How much and how often
+    "rate_limited": "Too many requests",
+    "queue_full": "Too many animations under way",
     # The service
     "internal_error": "Something broke on our side",
     "not_ready": "The service is not ready",

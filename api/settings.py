@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from functools import cached_property
 from pathlib import Path
 
 from pydantic import Field
@@ -48,6 +50,26 @@ class ApiSettings(BaseSettings):
     page_default: int = Field(default=20, ge=1)
     page_max: int = Field(default=100, ge=1)
 
+    requests_per_minute: int = Field(default=600, ge=1)
+    """Of one client with a key; as many may come at once."""
+    submissions_per_minute: int = Field(default=60, ge=1)
+    """`POST /animations` of one client with a key."""
+    live_per_client: int = Field(default=100, ge=1)
+    """Animations of one client with a key that are not finished."""
+
+    cors_origins: str = ""
+    """Origins whose pages may call this API, separated by commas; `*` for all. Empty: none."""
+    hsts_max_age_s: int = Field(default=0, ge=0)
+    """Set it when TLS ends in front of this API and shall be the only way for good; 0: no such header."""
+    public_url: str = Field(default="", pattern=r"^(https?://[^\s?#]+)?$")
+    """Where clients reach this API, such as `https://animato.example.org`; makes signed links absolute."""
+    link_ttl_s: int = Field(default=3600, ge=1)
+    """A signed link to a result works at least this long, and at most twice as long."""
+    link_secret: str = Field(default="", repr=False)
+    """What links are signed with; empty: a random one that Redis keeps for all API processes."""
+    result_redirect: bool = False
+    """Answer downloads with a redirect to the storage (S3 and the like), which then does the sending."""
+
     housekeeping_interval_s: float = Field(default=5.0, gt=0)
     orphan_sweep_interval_s: float = Field(default=3600.0, gt=0)
     """How often the whole storage is listed to find objects without an animation."""
@@ -56,3 +78,8 @@ class ApiSettings(BaseSettings):
 
     ready_queue_timeout_s: float = Field(default=1.0, gt=0)
     ready_storage_timeout_s: float = Field(default=2.0, gt=0)
+
+    @cached_property
+    def allowed_origins(self) -> tuple[str, ...]:
+        """The origins of `cors_origins`, one by one."""
+        return tuple(origin.rstrip("/") for origin in re.split(r"[\s,]+", self.cors_origins) if origin)

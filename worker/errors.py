@@ -11,6 +11,7 @@
     ├── StorageUnavailable    503: the object storage does not answer; retryable
     ├── QueueUnavailable      503: Redis does not answer; retryable
     ├── EmbeddedError         `animato up` cannot start or keep one of its parts
+    ├── ApiKeysUnusable       the configured API keys or the name of a new one cannot be used
     └── JobStopped            raised inside a running job to leave it
         ├── JobCanceled       somebody canceled the animation
         └── LeaseLost         another worker owns the animation now; nothing of ours may become visible
@@ -121,6 +122,12 @@ class EmbeddedError(AnimationError):
     """A part of the one-command stack cannot be started or was lost."""
 
     code = "embedded_failed"
+
+
+class ApiKeysUnusable(AnimationError):
+    """A key cannot be made, found or read from the settings."""
+
+    code = "invalid_api_keys"
 
 
 class JobStopped(Exception):

@@ -110,6 +110,14 @@ class Settings(BaseSettings):
     worker_concurrency: int = Field(default=1, ge=1)
     """Worker children: one per device."""
 
+    api_keys: str = ""
+    """Keys besides those in Redis: `NAME:SHA256` entries, separated by commas or spaces (`animato keys create NAME
+    --for-settings` makes one). Hashes, so that the environment holds nothing that opens the door."""
+    api_keys_file: str = ""
+    """A file with such entries, one a line, `#` begins a comment: for the secrets of a container."""
+    allow_anonymous: bool = False
+    """Without any key only callers on this machine are let in, unless this says that all are."""
+
     log_level: str = "INFO"
     limits: MediaLimits = MediaLimits()
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, BackgroundTasks, Header, Query, Request, Response
 
 from api.cursors import read_cursor, write_cursor
-from api.dependencies import JobDep, Services, ServicesDep, WaitDep, in_thread
+from api.dependencies import JobDep, Services, ServicesDep, SubmitterDep, WaitDep, in_thread
 from api.entity_tags import matches
 from api.errors import Conflict, NotFound
 from api.openapi import problems, upload_form
@@ -80,7 +80,12 @@ _APPLIED = {
     },
 )
 async def create_animation(
-    request: Request, response: Response, services: ServicesDep, wait_s: WaitDep, after_answer: BackgroundTasks
+    request: Request,
+    response: Response,
+    who: SubmitterDep,
+    services: ServicesDep,
+    wait_s: WaitDep,
+    after_answer: BackgroundTasks,
 ) -> Animation:
     """Send a picture and a video as a form. Both are looked at before the answer: what is accepted can be animated."""
     # Asked before the upload: nobody wants to send 100 MB to learn that the queue is away.
@@ -88,7 +93,8 @@ async def create_animation(
     async with services.uploads.receive(request, OPTION_FIELDS) as form:
         options = await in_thread(read_options, form.fields, services)
         facts = await services.uploads.probe(form)
-        job = await accept(services, form, facts, options, JobContext(request_id=request.state.request_id))
+        context = JobContext(request_id=request.state.request_id, client_id=who.client_id)
+        job = await accept(services, form, facts, options, context)
     if wait_s:
         await in_thread(ring_doorbell, services, job.id)
         response.headers["Preference-Applied"] = f"wait={wait_s}"

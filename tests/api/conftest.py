@@ -75,9 +75,9 @@ def _command_of(pid: str) -> str:
 
 
 @contextmanager
-def running(settings: Settings, **api: object) -> Iterator[Service]:
-    """The API under uvicorn on a free port."""
-    listener = socket.create_server(("127.0.0.1", 0))
+def running(settings: Settings, *, host: str = "127.0.0.1", **api: object) -> Iterator[Service]:
+    """The API under uvicorn on a free port of `host`; `http` reaches it on the loopback."""
+    listener = socket.create_server((host, 0))
     port = listener.getsockname()[1]
     app = create_app(settings, ApiSettings(**{"disk_reserve_bytes": 0, **api}))  # pyright: ignore[reportArgumentType]
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
