@@ -11,7 +11,7 @@ import anyio
 import anyio.to_thread
 from fastapi import Depends, FastAPI
 
-from api import errors, openapi
+from api import openapi, problem_answers
 from api.access import Door
 from api.dependencies import Services, caller
 from api.housekeeper import Housekeeper
@@ -82,7 +82,7 @@ def create_app(settings: Settings | None = None, api_settings: ApiSettings | Non
     app.include_router(health.router)
     for routes in (animations, events, results, models):
         app.include_router(routes.router, dependencies=[Depends(caller)])
-    errors.install_handlers(app, api_settings.retry_after_s)
+    problem_answers.install_handlers(app, api_settings.retry_after_s)
     openapi.complete(app)
     app.add_middleware(RequestBorder, settings=api_settings)
     return app

@@ -16,7 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import CLIENT_CLOSED_REQUEST, problem_response, unexpected
+from api.problem_answers import CLIENT_CLOSED_REQUEST, problem_response, unexpected
 from api.settings import ApiSettings
 from worker import logs
 

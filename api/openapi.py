@@ -7,8 +7,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from api.errors import MEDIA_TYPE
 from api.form_reader import DRIVING_VIDEO, SOURCE_IMAGE
+from api.problem_answers import MEDIA_TYPE
 from api.problem_catalog import title_of, type_of
 from api.schemas import Problem
 from worker.jobs import AnimationOptions

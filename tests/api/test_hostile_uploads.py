@@ -243,7 +243,7 @@ def test_empty_files(service: Service, source: bytes, driving: bytes) -> None:
 
 def open_request(service: Service, *headers: str) -> socket.socket:
     connection = socket.create_connection(("127.0.0.1", service.port), timeout=20)
-    lines = ["POST /animations HTTP/1.1", "Host: test", f"Content-Type: {FORM_TYPE}", *headers, "", ""]
+    lines = ["POST /animations HTTP/1.1", "Host: localhost", f"Content-Type: {FORM_TYPE}", *headers, "", ""]
     connection.sendall("\r\n".join(lines).encode())
     return connection
 
