@@ -57,6 +57,8 @@ __all__ = [
 
 _SPLITS: tuple[Split, ...] = ("train", "test")
 _CLIP_FRAMES_AT_ONCE = 32
+_CLOSE_UP = (2.4, 1.3)
+"""How many times larger than usual a face is in a close-up: at most, at least."""
 
 
 def seeded_generator(split: Split, seed: int, index: int) -> torch.Generator:
@@ -83,7 +85,8 @@ class AvatarPairs:
 
     The two frames of a pair are two moments of one clip, up to 20 seconds apart; for one pair in four they are of two
     clips of the same avatar, which are further apart in pose. In a share `expression_pairs` the head rests and only
-    the face moves: beside a moving head a mouth is too small for its error to be learned from.
+    the face moves, and in a share `close_ups` the camera is near the face: beside a moving head, and a twelfth of the
+    frame wide, a mouth is too small for its error to be learned from.
     """
 
     def __init__(
@@ -95,9 +98,10 @@ class AvatarPairs:
         device: torch.device | str = "cpu",
         split: Split = "train",
         expression_pairs: float = 0.0,
+        close_ups: float = 0.0,
     ) -> None:
         self.size, self.batch_size, self.seed = size, batch_size, seed
-        self.expression_pairs = expression_pairs
+        self.expression_pairs, self.close_ups = expression_pairs, close_ups
         self.split: Split = split
         self.device = torch.device(device)
 
@@ -121,6 +125,11 @@ class AvatarPairs:
         driving = AvatarPoses(*(torch.where(jumps_B | rests_B, new[:, 0], field[:, 1]) for field, new in pairs))
         rested = {name: torch.where(rests_B, getattr(source, name), getattr(driving, name)) for name in HEAD_PARAMETERS}
         driving = driving._replace(**rested)
+        near_B = torch.rand(self.batch_size, generator=generator) < self.close_ups
+        nearest, furthest = _CLOSE_UP
+        zoom_B = furthest * (nearest / furthest) ** torch.rand(self.batch_size, generator=generator)
+        zoom_B = torch.where(near_B, zoom_B, 1.0)
+        source, driving = (poses._replace(scale=poses.scale * zoom_B) for poses in (source, driving))
         return identities, AvatarPoses(*(torch.cat(both) for both in zip(source, driving, strict=True)))
 
 

@@ -7,8 +7,8 @@ from model.evaluation.tracking import Tracking
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_LABEL_PX, _VALUE_PX, _BAR_PX, _ROW_PX, _HEADER_PX = 150, 40, 9, 26, 24
-_COLOURS = ("lightsteelblue", "steelblue")
+_LABEL_PX, _VALUE_PX, _BAR_PX, _ROW_PX, _HEADER_PX = 150, 40, 9, 35, 24
+_COLOURS = ("lightsteelblue", "steelblue", "darkorange")
 
 
 def has_bars(tracking: Tracking) -> bool:
@@ -17,20 +17,21 @@ def has_bars(tracking: Tracking) -> bool:
 
 
 def draw_chart(tracking: Tracking, width_px: int) -> "Image":
-    """Draw R² from 0 to 1, light from positions alone, dark with Jacobians; below 0 there is only the number."""
+    """Draw R² from 0 to 1: of positions, with Jacobians, of changes; below 0 there is only the number."""
     from PIL import Image, ImageDraw
 
-    series = [tracking.from_positions, tracking.from_positions_and_jacobians]
+    series = [tracking.from_positions, tracking.from_positions_and_jacobians, tracking.changes_from_positions]
     names = list(tracking.from_positions)
     picture = Image.new("RGB", (width_px, _HEADER_PX + len(names) * _ROW_PX + 4), "white")
     draw = ImageDraw.Draw(picture)
     title = "Pose told by a linear map of the keypoints (R squared, other identities): light: positions"
-    draw.text((3, 6), title + ("; dark: positions and Jacobians" if series[1] else ""), fill="black")
+    title += "; dark: positions and Jacobians" if series[1] else ""
+    draw.text((3, 6), title + "; orange: changes within an identity", fill="black")
     length_px = width_px - _LABEL_PX - _VALUE_PX
     for row, name in enumerate(names):
         top = _HEADER_PX + row * _ROW_PX
         draw.text((3, top + 4), name, fill="black")
-        for values, colour, offset in zip(series, _COLOURS, (2, 2 + _BAR_PX), strict=True):
+        for values, colour, offset in zip(series, _COLOURS, (2, 2 + _BAR_PX, 2 + 2 * _BAR_PX), strict=True):
             value = values[name] if values else None
             if value is None:
                 continue

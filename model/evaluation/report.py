@@ -24,8 +24,11 @@ _METRICS = {
     "aed": "mean Euclidean distance of embeddings, where both frames have one",
     "tracking": "R² of each pose parameter: linear regression with intercept, fitted on the first half of the "
     f"identities, scored on the second; {POSES_PER_IDENTITY} poses an identity, ridge {RIDGE:g} on features of "
-    f"variance 1; null with fewer than {FRAMES_PER_FEATURE} frames for each feature",
+    f"variance 1; null with fewer than {FRAMES_PER_FEATURE} frames for each feature; changes_from_positions: pose and "
+    "positions less their means over the identity",
 }
+
+_SERIES = ("positions", "positions and Jacobians, if there are any", "changes within an identity")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,7 +93,7 @@ def _row_lines(rows: Sequence[Row]) -> list[str]:
 
 def _tracking_lines(tracking: Sequence[Tracking]) -> list[str]:
     columns = [(one.method, values) for one in tracking for values in _columns(one)]
-    lines = ["pose from keypoints, R² (positions alone; positions and Jacobians): " + ", ".join(_names(tracking))]
+    lines = [f"pose from keypoints, R² ({'; '.join(_SERIES)}): " + ", ".join(_names(tracking))]
     for name in tracking[0].from_positions:
         cells = "  ".join(_cell(values[name], 6, 2) for _, values in columns)
         lines.append(f"{name:14}  {cells}")
@@ -98,8 +101,8 @@ def _tracking_lines(tracking: Sequence[Tracking]) -> list[str]:
 
 
 def _columns(tracking: Tracking) -> list[dict[str, float | None]]:
-    both = (tracking.from_positions, tracking.from_positions_and_jacobians)
-    return [values for values in both if values is not None]
+    series = (tracking.from_positions, tracking.from_positions_and_jacobians, tracking.changes_from_positions)
+    return [values for values in series if values is not None]
 
 
 def _names(tracking: Sequence[Tracking]) -> list[str]:

@@ -28,6 +28,9 @@ class Tracking:
     from_positions: dict[str, float | None]
     from_positions_and_jacobians: dict[str, float | None] | None
     """None for a model without Jacobians."""
+    changes_from_positions: dict[str, float | None]
+    """The same of differences from each identity's mean, of pose and of positions: where a face sits on its head
+    differs from one to another, and is no movement. This is what relative motion uses."""
 
 
 def measure_tracking(
@@ -78,14 +81,22 @@ def _features(keypoints: Keypoints) -> list[_Features]:
 
 def _track(name: str, kept: list[_Features], pose_NP: Tensor, num_fit: int) -> Tracking:
     both = [frame.with_jacobians_F for frame in kept if frame.with_jacobians_F is not None]
+    positions_NF = torch.tensor([frame.positions_F for frame in kept])
     return Tracking(
         method=name,
-        from_positions=_scores([frame.positions_F for frame in kept], pose_NP, num_fit),
-        from_positions_and_jacobians=_scores(both, pose_NP, num_fit) if both else None,
+        from_positions=_scores(positions_NF, pose_NP, num_fit),
+        from_positions_and_jacobians=_scores(torch.tensor(both), pose_NP, num_fit) if both else None,
+        changes_from_positions=_scores(within_identities(positions_NF), within_identities(pose_NP), num_fit),
     )
 
 
-def _scores(features: list[list[float]], pose_NP: Tensor, num_fit: int) -> dict[str, float | None]:
-    features_NF, fit, test = torch.tensor(features), slice(0, num_fit), slice(num_fit, None)
+def within_identities(values_NX: Tensor) -> Tensor:
+    """Return each frame's values less the mean of its identity, whose frames stand together."""
+    values_IPX = values_NX.unflatten(0, (-1, POSES_PER_IDENTITY))
+    return (values_IPX - values_IPX.mean(dim=1, keepdim=True)).flatten(0, 1)
+
+
+def _scores(features_NF: Tensor, pose_NP: Tensor, num_fit: int) -> dict[str, float | None]:
+    fit, test = slice(0, num_fit), slice(num_fit, None)
     scores = score(features_NF[fit], pose_NP[fit], features_NF[test], pose_NP[test])
     return dict(zip(AvatarPoses._fields, scores, strict=True))

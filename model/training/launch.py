@@ -63,7 +63,14 @@ def launch(
         # On a GPU the frames are drawn where they are needed, unless processes of their own draw ahead.
         device = place.device if config.num_workers == 0 else "cpu"
         config = replace(config, data=AVATARS)
-        pairs: PairSource = AvatarPairs(size, share, seed=seed, device=device, expression_pairs=config.expression_pairs)
+        pairs: PairSource = AvatarPairs(
+            size,
+            share,
+            seed=seed,
+            device=device,
+            expression_pairs=config.expression_pairs,
+            close_ups=config.close_ups,
+        )
         unseen: PairSource = AvatarPairs(size, min(share, 8), seed=seed, split="test")
         data_name = AVATARS
     else:

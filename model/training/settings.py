@@ -110,6 +110,8 @@ class TrainConfig:
     expression_pairs: float = 0.0
     """Of drawn avatars: share of the pairs in which the head rests and only the face moves, so that mouth and eyes are
     learned too. Clips have none."""
+    close_ups: float = 0.0
+    """Of drawn avatars: share of the pairs in which the face fills the frame. Clips have none."""
 
     precision: Precision = "fp32"
     """Of the generator's, discriminator's and backbone's convolutions; warps are float32 always."""
@@ -142,8 +144,9 @@ class TrainConfig:
         for name in ("ema_decay", "keypoint_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError("config_invalid", f"train.{name} cannot be {getattr(self, name)!r}.")
-        if not 0 <= self.expression_pairs <= 1:
-            raise ConfigError("config_invalid", f"train.expression_pairs cannot be {self.expression_pairs!r}.")
+        for name in ("expression_pairs", "close_ups"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError("config_invalid", f"train.{name} cannot be {getattr(self, name)!r}.")
         if self.losses.generator_gan and self.model.discriminator is None:
             raise ConfigError("config_invalid", f"{self.model.name} has no discriminator for generator_gan to use.")
         self._require_weights()

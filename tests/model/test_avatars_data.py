@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from model.data import avatars
+from model.data.avatar_poses import HEAD_PARAMETERS
 from model.data.avatars import (
     POSE_RANGES,
     AvatarPairs,
@@ -74,6 +75,31 @@ def test_a_pair_is_one_avatar_in_two_poses() -> None:
     # Wide differences: that is what motion is learned from.
     assert float((source.yaw_rad - driving.yaw_rad).abs().mean()) > 0.15
     assert float((batch.source_BCHW - batch.driving_BCHW).abs().mean()) > 0.03
+
+
+def test_in_expression_pairs_only_the_face_moves() -> None:
+    _, poses = AvatarPairs(48, 24, seed=2, expression_pairs=1.0).parameters(9)
+    source, driving = poses.select(slice(0, 24)), poses.select(slice(24, 48))
+    for name in AvatarPoses._fields:
+        moved = float((getattr(source, name) - getattr(driving, name)).abs().mean())
+        assert moved == 0 if name in HEAD_PARAMETERS else moved > 0.01, name
+
+
+def test_some_pairs_are_of_either_kind_and_the_others_stay_as_they_were() -> None:
+    plain, mixed = AvatarPairs(48, 64, seed=2), AvatarPairs(48, 64, seed=2, expression_pairs=0.5, close_ups=0.25)
+    (who, before), (same, after) = plain.parameters(1), mixed.parameters(1)
+    assert torch.equal(who.skin_colour_N3, same.skin_colour_N3)
+    source, driving = after.select(slice(0, 64)), after.select(slice(64, 128))
+    rests_B = source.yaw_rad == driving.yaw_rad
+    zoom_B = source.scale / before.scale[:64]
+    near_B = zoom_B > 1
+    assert 16 < int(rests_B.sum()) < 48
+    assert 6 < int(near_B.sum()) < 32
+    assert float(zoom_B[near_B].min()) > 1.29
+    assert float(zoom_B.max()) < 2.41
+    assert torch.equal(zoom_B[~near_B], torch.ones(int((~near_B).sum())))
+    # Both frames of a pair are seen by one camera.
+    assert torch.allclose(driving.scale[~rests_B], before.scale[64:][~rests_B] * zoom_B[~rests_B])
 
 
 def test_tracks_stay_in_range_and_are_smooth() -> None:

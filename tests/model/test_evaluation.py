@@ -249,3 +249,21 @@ def test_tracking_tells_position_where_keypoints_follow_it(tmp_path: Path) -> No
     assert (tracking.from_positions["translation_x"] or 0) > 0.5
     assert tracking.from_positions_and_jacobians is not None
     assert tracking.from_positions_and_jacobians["translation_x"] is None, "60 features and 64 frames"
+    assert (tracking.changes_from_positions["translation_x"] or 0) > 0.8
+
+
+def test_changes_within_an_identity_know_nothing_of_the_identity() -> None:
+    """Keypoints that follow a movement, but from another place in each head: a map of places misses it."""
+    from model.evaluation.pose_regression import score
+    from model.evaluation.tracking import POSES_PER_IDENTITY, within_identities
+
+    random = torch.Generator().manual_seed(0)
+    pose_N1 = torch.randn(40 * POSES_PER_IDENTITY, 1, generator=random)
+    place_I1 = 3 * torch.randn(40, 1, generator=random)
+    seen_N1 = pose_N1 + place_I1.repeat_interleave(POSES_PER_IDENTITY, dim=0)
+    half = len(pose_N1) // 2
+    (of_places,) = score(seen_N1[:half], pose_N1[:half], seen_N1[half:], pose_N1[half:])
+    seen, pose = within_identities(seen_N1), within_identities(pose_N1)
+    (of_changes,) = score(seen[:half], pose[:half], seen[half:], pose[half:])
+    assert (of_places or 0) < 0.3
+    assert (of_changes or 0) > 0.99

@@ -92,6 +92,8 @@ def test_cosine_ends_low() -> None:
         ({"precision": "fp8"}, "config_invalid"),
         ({"ema_decay": 1.0}, "config_invalid"),
         ({"keypoint_dropout": 1.0}, "config_invalid"),
+        ({"expression_pairs": 1.1}, "config_invalid"),
+        ({"close_ups": -0.1}, "config_invalid"),
         ({"seed": -1}, "config_invalid"),
         ({"seed": 1 << 32}, "config_invalid"),
         ({"losses": {"perceptual": [1.0]}}, "config_invalid"),
