@@ -49,7 +49,7 @@ $(READY): pyproject.toml requirements.lock
 		|| { echo "Animato needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 1; }
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); $(MAKE) --no-print-directory system-venv; }
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[worker,train,evaluate,embedded,dev]'
-	@$(BIN)/python -c 'from worker.embedded import find_redis_server as find; find()' 2>/dev/null \
+	@$(BIN)/python -c 'from worker.embedded_redis import find_redis_server as find; find()' 2>/dev/null \
 		|| $(MAKE) --no-print-directory system-redis
 	@touch $@
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from commands.keys import keys
 from commands.models import models
 from commands.options import device_option, precision_option, read_settings
 from commands.training import data, evaluate, export, train
@@ -38,14 +39,24 @@ def main() -> None:
     help="Port to listen on; 0 takes a free one.",
 )
 @click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Queue, files and logs. [data]")
+@click.option(
+    "--allow-anonymous", is_flag=True, default=None, help="Without API keys, let in callers of other machines."
+)
 @device_option
 @precision_option
 @errors_in_one_line
-def up(host: str, port: int, data_dir: Path | None, device: str | None, precision: str | None) -> None:
+def up(
+    host: str,
+    port: int,
+    data_dir: Path | None,
+    allow_anonymous: bool | None,
+    device: str | None,
+    precision: str | None,
+) -> None:
     """Run the whole service here: queue, worker and API, with nothing else to install."""
     from worker.embedded import Stack
 
-    settings = read_settings(data_dir=data_dir, device=device, precision=precision)
+    settings = read_settings(data_dir=data_dir, allow_anonymous=allow_anonymous, device=device, precision=precision)
     Stack(settings, host=host, port=port, say=click.echo).run()
 
 
@@ -96,7 +107,7 @@ def demo(folder: Path) -> None:
     click.echo(f"The animation:  {video}\nSide by side:   {picture}")
 
 
-for command in (models, data, train, export, evaluate):
+for command in (keys, models, data, train, export, evaluate):
     main.add_command(command)
 
 

@@ -9,7 +9,6 @@ is an address, which behind a proxy is the proxy's, or whatever a header claims.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address
 from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
@@ -18,6 +17,8 @@ from api.errors import Forbidden, RateLimited, Unauthorized
 from api.rate_limits import Quota, RateLimiter
 from api.settings import ApiSettings
 from worker.api_keys import KeyStore
+from worker.jobs import Job
+from worker.loopback import is_loopback
 
 _LOCAL_NAMES = {"localhost", "127.0.0.1", "::1"}
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
@@ -30,6 +31,10 @@ class Caller:
 
     client_id: str | None
     """The name of their key; None: there are no keys, and all callers are one."""
+
+    def owns(self, job: Job) -> bool:
+        """Whether an animation is theirs. What was made without a key belongs to those without one."""
+        return job.context.client_id == self.client_id
 
 
 class Door:
@@ -109,16 +114,6 @@ def key_of(request: HTTPConnection) -> str | None:
     if scheme.lower() == "bearer":
         return text.strip()
     return request.headers.get("x-api-key")
-
-
-def is_loopback(address: str) -> bool:
-    """Whether an IP address is one of this machine that no other machine can reach."""
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return False
-    mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None
-    return (mapped or parsed).is_loopback
 
 
 def _comes_from_this_machine(request: HTTPConnection) -> bool:

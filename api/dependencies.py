@@ -80,7 +80,7 @@ async def _job(
     # What does not look like an id reaches neither Redis nor the storage.
     job = await in_thread(services.job_store.get, animation_id) if is_id(animation_id) else None
     # Another client's animation is answered as one that does not exist: an id shall tell nothing to those who find it.
-    if job is None or job.context.client_id != who.client_id:
+    if job is None or not who.owns(job):
         raise NotFound("There is no animation with this id.", hint="GET /animations lists those that exist.")
     return job
 

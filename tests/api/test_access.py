@@ -9,12 +9,12 @@ import httpx
 import pytest
 from fastapi.routing import APIRoute
 
-from api.access import is_loopback
 from api.app import create_app
 from api.openapi import OPEN_PATHS
 from tests.api.conftest import Service, assert_problem
 from tests.conftest import wait_until
 from worker.api_keys import KeyStore, make_key
+from worker.loopback import is_loopback
 from worker.settings import Settings
 
 Serve = Callable[..., Service]

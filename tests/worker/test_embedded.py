@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import stat
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import wait_until
-from worker import embedded
+from worker import embedded_redis
+from worker.api_keys import KeyStore
 from worker.child_process import Child
-from worker.embedded import Stack, find_redis_server, redis_arguments
+from worker.embedded import Stack
+from worker.embedded_redis import borrowed_redis, find_redis_server, open_socket_path, redis_arguments
 from worker.errors import EmbeddedError
 from worker.settings import Settings
 
@@ -34,7 +37,7 @@ def test_a_server_on_the_path_comes_first(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_no_server_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr(embedded.importlib.util, "find_spec", lambda _name: None)
+    monkeypatch.setattr(embedded_redis.importlib.util, "find_spec", lambda _name: None)
     with pytest.raises(EmbeddedError) as caught:
         find_redis_server()
     assert caught.value.code == "redis_not_found"
@@ -84,9 +87,9 @@ def test_the_data_directory_is_private(tmp_path: Path) -> None:
 
 def test_a_long_path_gets_a_short_socket(tmp_path: Path) -> None:
     short, long = tmp_path / "a", tmp_path / ("x" * 100)
-    with embedded._socket_path(short) as path:
+    with open_socket_path(short) as path:
         assert path == short / "redis.sock"
-    with embedded._socket_path(long) as path:
+    with open_socket_path(long) as path:
         assert len(os.fsencode(path)) < 108
         assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert not path.parent.exists()
@@ -107,10 +110,10 @@ def test_a_child_that_dies_is_started_again_and_killed_with_its_children(tmp_pat
     said: list[str] = []
     program = "import os, subprocess, sys, time; print(os.getpid(), flush=True); subprocess.run(['sleep', '600'])"
     log = tmp_path / "child.log"
-    child = Child("child", [sys.executable, "-c", program], dict(os.environ), log, dies_with_us=embedded.signal.SIGKILL)
+    child = Child("child", [sys.executable, "-c", program], dict(os.environ), log, dies_with_us=signal.SIGKILL)
     child.start()
     wait_until(lambda: log.read_text().count("\n") == 1, "it has started")
-    child.signal(embedded.signal.SIGKILL)
+    child.signal(signal.SIGKILL)
 
     def started_again() -> bool:
         child.supervise(said.append)
@@ -124,3 +127,39 @@ def test_a_child_that_dies_is_started_again_and_killed_with_its_children(tmp_pat
     assert not child.is_alive()
     # Killed is not yet gone: the kernel takes its time with a grandchild that nobody waits for.
     wait_until(lambda: running_in_group(pid) == [], "its children have ended")
+
+
+def stack_of(settings: Settings, host: str) -> Stack:
+    return Stack(settings, host=host, port=0, say=print)
+
+
+def test_without_keys_only_the_loopback_is_listened_on(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+    with pytest.raises(EmbeddedError) as caught, stack_of(settings, "0.0.0.0"):
+        pass
+    assert caught.value.code == "keys_needed"
+    assert "animato keys create" in str(caught.value.hint)
+    assert "--allow-anonymous" in str(caught.value.hint)
+
+    with borrowed_redis(settings) as reached:
+        store = KeyStore.connect(reached)
+        text, _ = store.create("website")
+        store.close()
+    for allowed in (settings, Settings(data_dir=tmp_path / "b", allow_anonymous=True)):
+        with stack_of(allowed, "0.0.0.0"):
+            pass
+
+    # A command beside the running service reaches the same Redis, and after it the same data.
+    for host in ("127.0.0.1", None):
+        with stack_of(settings, host) if host else nullcontext(), borrowed_redis(settings) as reached:
+            store = KeyStore.connect(reached)
+            assert store.find(text)
+            store.close()
+    assert not (tmp_path / "redis" / "address").exists()
+
+
+def test_a_configured_redis_is_the_one_that_commands_reach(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path / "none", redis_url="unix:///elsewhere")
+    with borrowed_redis(settings) as reached:
+        assert reached is settings
+    assert not settings.data_dir.exists()
