@@ -3,17 +3,22 @@
     ApiError                 code, http_status, detail, hint, field, headers
     ├── BadForm              400: the multipart form itself (malformed, missing, unknown, duplicate or too many parts)
     ├── BadRequest           400: a parameter of the request (a cursor)
+    │   └── InvalidIdempotencyKey
     ├── Unauthorized         401: no API key, or not a valid one
     ├── Forbidden            403: callers without a key, from elsewhere; a signed link that is not good
     ├── NotFound             404
     ├── UploadTooSlow        408
     ├── Conflict             409: not with the state in which the animation is
+    │   └── IdempotencyInProgress
     ├── Gone                 410: it existed once
     ├── TooLarge             413: the body or a field
     ├── NotMultipart         415
     ├── RangeOutside         416
+    ├── InvalidForm          422: options
+    ├── IdempotencyKeyReused 422
     ├── PartRejected         an `AnimationError` about one file of the form: takes over its code and status
     ├── RateLimited          429: too often
+    ├── QueueFull            429: as many animations wait as are allowed
     └── Unavailable          503: a part of the service is away, full or busy
 
 `api.problem_answers` makes an answer of them, and of those of the worker's tree (`worker.errors`).
@@ -69,6 +74,13 @@ class BadRequest(ApiError):
     http_status = 400
 
 
+class InvalidIdempotencyKey(BadRequest):
+    """The key is empty, too long, or has characters that headers should not have."""
+
+    code = "invalid_idempotency_key"
+    closes_connection = True
+
+
 class Unauthorized(ApiError):
     """Who asks did not say so in a way that we know."""
 
@@ -105,6 +117,13 @@ class Conflict(ApiError):
 
     code = "not_finished"
     http_status = 409
+
+
+class IdempotencyInProgress(Conflict):
+    """The same request is being received already."""
+
+    code = "idempotency_in_progress"
+    closes_connection = True
 
 
 class Gone(ApiError):
@@ -144,6 +163,13 @@ class InvalidForm(ApiError):
     http_status = 422
 
 
+class IdempotencyKeyReused(ApiError):
+    """The key stands for another request."""
+
+    code = "idempotency_key_reused"
+    http_status = 422
+
+
 class PartRejected(ApiError):
     """One file of the form cannot be used."""
 
@@ -160,6 +186,21 @@ class RateLimited(ApiError):
     code = "rate_limited"
     http_status = 429
     closes_connection = True
+
+
+class QueueFull(ApiError):
+    """As many animations wait as are allowed."""
+
+    code = "queue_full"
+    http_status = 429
+    closes_connection = True
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__(
+            "As many animations are queued as this service allows.",
+            hint="Send it again after the time in Retry-After.",
+            headers={"Retry-After": str(retry_after_s)},
+        )
 
 
 class Unavailable(ApiError):

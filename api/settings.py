@@ -37,6 +37,13 @@ class ApiSettings(BaseSettings):
     probes_at_once: int = Field(default=2, ge=1)
     """Each is an ffmpeg process; the rest waits."""
 
+    max_queued: int = Field(default=1000, ge=1)
+    """Animations that wait at the same time; further ones are refused."""
+    idempotency_keep_s: float = Field(default=24 * 3600.0, gt=0)
+    """How long an Idempotency-Key stands for its animation."""
+    idempotency_hold_s: float = Field(default=15.0, gt=0)
+    """How long a key stays reserved for an upload whose process has died."""
+
     poll_after_s: int = Field(default=2, ge=1)
     """What `Retry-After` tells a client whose animation is not finished."""
     retry_after_s: int = Field(default=5, ge=1)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from fastapi import Request
 from pydantic import ValidationError
 
 from api.dependencies import Services, in_thread
-from api.errors import InvalidForm
+from api.errors import InvalidForm, QueueFull
+from api.idempotency import earlier_animation, fingerprint_of, held, refusals_explained
 from api.schemas import FieldProblem
 from api.uploads import ReceivedForm
 from worker import logs
 from worker.catalog import find_model
 from worker.errors import AnimationError, InvalidOptions, ModelUnavailable, QueueUnavailable
-from worker.jobs import AnimationOptions, ImageFacts, Job, JobContext, JobInput, VideoFacts, new_id
+from worker.idempotency_keys import Reservation
+from worker.job_store import QueueFullError
+from worker.jobs import AnimationOptions, ImageFacts, Job, JobContext, JobInput, JobState, VideoFacts, new_id
 
 log = logs.get_logger(__name__)
 
@@ -41,16 +45,40 @@ def read_options(fields: dict[str, str], services: Services) -> AnimationOptions
     return options.model_copy(update={"model": facts.name})
 
 
+async def receive(request: Request, services: Services, context: JobContext, idempotency_key: str | None) -> Job:
+    """From the request to an accepted animation; to that of an earlier request when both have the same key."""
+    async with held(services, idempotency_key, context.client_id) as key:
+        if not (key and key.earlier):
+            # Asked before the upload: nobody wants to send 100 MB to learn that the queue is away or full.
+            await check_queue(services)
+        async with services.uploads.receive(request, OPTION_FIELDS) as form:
+            options = await in_thread(read_options, form.fields, services)
+            fingerprint = fingerprint_of(form, options)
+            if key and key.earlier:
+                return await earlier_animation(services, key.earlier, fingerprint)
+            facts = await services.uploads.probe(form)
+            reservation = key.reservation(fingerprint, services.api_settings.idempotency_keep_s) if key else None
+            return await accept(services, form, facts, options, context, reservation)
+
+
+async def check_queue(services: Services) -> None:
+    """Raise QueueFull when no animation can be accepted, QueueUnavailable when Redis does not answer."""
+    if await in_thread(services.job_store.queue_depth) >= services.api_settings.max_queued:
+        raise _queue_full(services)
+
+
 async def accept(
     services: Services,
     form: ReceivedForm,
     facts: tuple[ImageFacts, VideoFacts],
     options: AnimationOptions,
     context: JobContext,
+    reservation: Reservation | None = None,
 ) -> Job:
     """Store both files, then the record; on return the animation is accepted.
 
-    After a failure nothing is left, but for the files when it is not known whether the record was written.
+    After a failure nothing is left, but for the files when it is not known whether the record was written. The record
+    can be that of an earlier request with the same key: then nothing is left of this one either.
     """
     job_id = new_id()
     source, driving = facts
@@ -67,31 +95,56 @@ async def accept(
         await in_thread(
             services.storage.put_file, job_input.driving_key, form.driving_video.path, form.driving_video.media_type
         )
-        job = await in_thread(services.job_store.submit, job_id, job_input, options, context)
+        with refusals_explained(services):
+            job = await in_thread(
+                services.job_store.submit,
+                job_id,
+                job_input,
+                options,
+                context,
+                reservation=reservation,
+                max_queued=services.api_settings.max_queued,
+            )
     except Exception as error:
         if isinstance(error, QueueUnavailable) and error.outcome_unknown:
             # The record may exist: without its inputs an accepted animation would fail. Better two files too many.
             log.warning("outcome_unknown", animation_id=job_id)
             error.hint = "It is not known whether the animation was accepted: GET /animations lists it if it was."
             raise
-        for key in (job_input.source_key, job_input.driving_key):
-            try:
-                await in_thread(services.storage.delete, key)
-            except AnimationError:
-                log.warning("orphan_left", key=key)
+        await _delete_inputs(services, job_input)
+        if isinstance(error, QueueFullError):
+            raise _queue_full(services) from error
         raise
+    if job.id != job_id:
+        # Another request with the same key was quicker: its reservation had outlived the process that held it.
+        await _delete_inputs(services, job_input)
+        return job
     log.info("animation_accepted", animation_id=job_id, model=options.model, frames=driving.frames)
     return job
 
 
-def ring_doorbell(services: Services, job_id: str) -> None:
+async def _delete_inputs(services: Services, job_input: JobInput) -> None:
+    for key in (job_input.source_key, job_input.driving_key):
+        try:
+            await in_thread(services.storage.delete, key)
+        except AnimationError:
+            log.warning("orphan_left", key=key)
+
+
+def ring_doorbell(services: Services, job: Job) -> None:
     """Tell the workers. A failure is no error of the request: the record is there, and the housekeeper rings again."""
+    if job.state is not JobState.QUEUED:
+        return  # of an earlier request with the same key
     try:
-        services.ring(job_id)
+        services.ring(job.id)
     except Exception as error:
-        log.warning("doorbell_not_heard", animation_id=job_id, cause=repr(error))
+        log.warning("doorbell_not_heard", animation_id=job.id, cause=repr(error))
 
 
 def _invalid(errors: list[FieldProblem]) -> InvalidForm:
     detail = "; ".join(f"{error.field}: {error.detail}" for error in errors)
     return InvalidForm(detail, field=errors[0].field, errors=errors, hint="docs/api.md lists the options.")
+
+
+def _queue_full(services: Services) -> QueueFull:
+    return QueueFull(services.api_settings.retry_after_s)

@@ -7,12 +7,13 @@ has the names of the keys, `job_upkeep` what the housekeeper does.
 
 from __future__ import annotations
 
-import json
 import random
 from typing import Any, Literal, NamedTuple, Self
 
 import redis
 
+from worker.idempotency_keys import IdempotencyKeys, KeyInUseError, KeyOfRemovedError, KeyReusedError, Reservation
+from worker.job_record import read_record
 from worker.job_upkeep import GIVEN_UP, JobUpkeep
 from worker.jobs import AnimationOptions, Job, JobContext, JobError, JobInput, JobResult, JobState
 from worker.redis_client import PREFIX, connect, translated
@@ -43,6 +44,19 @@ class AlreadyRetriedError(Exception):
     """The failed animation is not on the dead list (any more)."""
 
 
+class QueueFullError(Exception):
+    """As many animations are queued as are allowed."""
+
+
+_REFUSED: dict[str, type[Exception]] = {
+    "full": QueueFullError,
+    "not_dead": AlreadyRetriedError,
+    "key_held": KeyInUseError,
+    "key_used": KeyReusedError,
+    "key_gone": KeyOfRemovedError,
+}
+
+
 class JobStore:
     """Read and change records; safe to share between threads."""
 
@@ -52,6 +66,7 @@ class JobStore:
         self._settings = settings
         self._run = Scripts(client, clock=clock)
         self.upkeep = JobUpkeep(client, self._run, settings)
+        self.keys = IdempotencyKeys(self._run)
 
     @classmethod
     def connect(cls, settings: Settings) -> Self:
@@ -71,16 +86,26 @@ class JobStore:
 
     @translated
     def submit(
-        self, job_id: str, job_input: JobInput, options: AnimationOptions, context: JobContext | None = None
+        self,
+        job_id: str,
+        job_input: JobInput,
+        options: AnimationOptions,
+        context: JobContext | None = None,
+        *,
+        reservation: Reservation | None = None,
+        max_queued: int | None = None,
     ) -> Job:
         """Store a new record in state `queued`. From here on the animation ends in a terminal state.
 
-        With `context.retry_of` that animation leaves the dead list in the same step; raises AlreadyRetriedError when
-        it is not on it.
+        With a reserved key that stands for the same request already, the record of that one comes back. Raises
+        KeyInUseError, KeyReusedError, KeyOfRemovedError, and QueueFullError when `max_queued` are queued. With
+        `context.retry_of` that animation leaves the dead list in the same step; raises AlreadyRetriedError when it is
+        not on it.
         """
         context, settings = context or JobContext(), self._settings
+        reserved = reservation or Reservation("", "")
         # The script answers with the record: a second read could fail and make an accepted job look refused.
-        flat: list[str] = self._run(
+        outcome, *record = self._run(
             "submit",
             job_id,
             job_input.model_dump_json(),
@@ -92,16 +117,20 @@ class JobStore:
             milliseconds(settings.retention_s),
             milliseconds(settings.first_ring_wait_s),
             context.retry_of or "",
+            "" if max_queued is None else max_queued,
+            *reserved[:3],
+            milliseconds(reserved.keep_s),
         )
-        if not flat:
-            raise AlreadyRetriedError(context.retry_of)
-        return _parse(dict(zip(flat[::2], flat[1::2], strict=True)))
+        if outcome != "ok":
+            raise _REFUSED[outcome](context.retry_of or reserved.key or job_id)
+        [flat] = record
+        return read_record(dict(zip(flat[::2], flat[1::2], strict=True)))
 
     @translated
     def get(self, job_id: str) -> Job | None:
         """The record, or None."""
         fields: dict[str, str] = self._redis.hgetall(JOB + job_id)  # pyright: ignore[reportAssignmentType]
-        return _parse(fields) if fields else None
+        return read_record(fields) if fields else None
 
     @translated
     def get_many(self, job_ids: list[str]) -> list[Job | None]:
@@ -109,7 +138,7 @@ class JobStore:
         with self._redis.pipeline(transaction=False) as pipe:
             for job_id in job_ids:
                 pipe.hgetall(JOB + job_id)
-            return [_parse(fields) if fields else None for fields in pipe.execute()]
+            return [read_record(fields) if fields else None for fields in pipe.execute()]
 
     @translated
     def versions(self, job_ids: list[str]) -> list[int | None]:
@@ -248,35 +277,3 @@ class JobStore:
         if lost := [name for name, count in zip(names, slots, strict=True) if count is None]:
             self._redis.srem(_WORKERS, *lost)
         return {name: int(count) for name, count in zip(names, slots, strict=True) if count is not None}
-
-
-def _parse(fields: dict[str, str]) -> Job:
-    """A record from its hash."""
-
-    def seconds(name: str) -> float | None:
-        value = fields.get(name)
-        return int(value) / 1000 if value else None
-
-    return Job(
-        id=fields["id"],
-        state=JobState(fields["state"]),
-        version=int(fields["version"]),
-        attempt=int(fields["attempt"]),
-        fence=int(fields["fence"]),
-        owner=fields.get("owner"),
-        created_at=int(fields["created_ms"]) / 1000,
-        deadline_at=int(fields["deadline_ms"]) / 1000,
-        started_at=seconds("started_ms"),
-        finished_at=seconds("finished_ms"),
-        expires_at=seconds("expires_ms"),
-        claimed_at=seconds("claimed_ms"),
-        lease_until=seconds("lease_ms"),
-        cancel_requested=fields.get("cancel_requested") == "1",
-        frames_done=int(fields["frames_done"]),
-        frames_total=int(fields["frames_total"]),
-        input=JobInput.model_validate_json(fields["input"]),
-        options=AnimationOptions.model_validate_json(fields["options"]),
-        result=JobResult.model_validate_json(fields["result"]) if "result" in fields else None,
-        error=JobError(**json.loads(fields["error"])) if "error" in fields else None,
-        context=JobContext.model_validate_json(fields["context"]),
-    )

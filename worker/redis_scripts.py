@@ -38,6 +38,8 @@ GONE = f"{PREFIX}gone:"
 """+ id: the tombstone of an expired record, its client as value."""
 CLIENT = f"{PREFIX}client:"
 """+ client + `:index`: its ids by age, as INDEX; + `:live`: the set of those that are not final."""
+RESERVED = f"{PREFIX}reserved:"
+"""+ key: a hash, what an idempotency key stands for (`idempotency_keys`)."""
 SPEEDS = f"{PREFIX}speeds"
 """Hash: name of a model -> frames a second, a moving average."""
 DUTY = PREFIX
@@ -55,6 +57,7 @@ _NAMES = {
     "TRASH": TRASH,
     "GONE": GONE,
     "CLIENT": CLIENT,
+    "RESERVED": RESERVED,
     "SPEEDS": SPEEDS,
     "DUTY": DUTY,
     "BELLS": BELLS_KEY,

@@ -11,10 +11,11 @@ from api.cursors import read_cursor, write_cursor
 from api.dependencies import CallerDep, JobDep, Services, ServicesDep, SubmitterDep, WaitDep, in_thread
 from api.entity_tags import matches
 from api.errors import Conflict, NotFound
+from api.idempotency import read_key
 from api.openapi import problems, upload_form
 from api.resource import resource, root_path
 from api.schemas import Animation, AnimationList
-from api.submission import OPTION_FIELDS, accept, read_options, ring_doorbell
+from api.submission import receive, ring_doorbell
 from api.waiting import wait_for_change, wait_for_end
 from worker.jobs import Job, JobContext, JobState
 
@@ -50,12 +51,16 @@ _APPLIED = {
             (400, "unknown_part"),
             (400, "duplicate_part"),
             (400, "too_many_parts"),
+            (400, "invalid_idempotency_key"),
             (408, "upload_too_slow"),
+            (409, "idempotency_in_progress"),
+            (410, "animation_expired"),
             (413, "body_too_large"),
             (413, "part_too_large"),
             (413, "field_too_large"),
             (415, "not_multipart"),
             (415, "unsupported_media_type"),
+            (422, "idempotency_key_reused"),
             (422, "invalid_options"),
             (422, "unknown_model"),
             (422, "model_unavailable"),
@@ -67,13 +72,15 @@ _APPLIED = {
             (422, "no_video_stream"),
             (422, "not_an_animation"),
             (422, "media_timeout"),
+            (429, "queue_full"),
             _QUEUE_AWAY,
             (503, "storage_unavailable"),
             (503, "disk_full"),
             (503, "too_many_uploads"),
         ),
         200: {
-            "description": "It has ended within the time of `Prefer: wait`.",
+            "description": "It has ended: within the time of `Prefer: wait`, or this is the animation of an earlier "
+            "request with the same `Idempotency-Key`.",
             "model": Animation,
             "headers": {**_LOCATION, **_ETAG, **_APPLIED},
         },
@@ -87,24 +94,28 @@ async def create_animation(
     services: ServicesDep,
     wait_s: WaitDep,
     after_answer: BackgroundTasks,
+    _idempotency_key: Annotated[
+        str | None,
+        Header(
+            alias="Idempotency-Key",
+            description="1 to 255 visible ASCII characters, such as a UUID. A request that is repeated with the same "
+            "key within a day makes no second animation.",
+            examples=["6c2a2f3e-8f0b-4d0a-9a51-0a7d6f1f6f4e"],
+        ),
+    ] = None,
 ) -> Animation:
     """Send a picture and a video as a form. Both are looked at before the answer: what is accepted can be animated."""
-    # Asked before the upload: nobody wants to send 100 MB to learn that the queue is away.
-    await in_thread(services.job_store.ping)
-    async with services.uploads.receive(request, OPTION_FIELDS) as form:
-        options = await in_thread(read_options, form.fields, services)
-        facts = await services.uploads.probe(form)
-        context = JobContext(request_id=request.state.request_id, client_id=who.client_id)
-        job = await accept(services, form, facts, options, context)
+    context = JobContext(request_id=request.state.request_id, client_id=who.client_id)
+    job = await receive(request, services, context, read_key(request.headers.getlist("idempotency-key")))
     if wait_s:
-        await in_thread(ring_doorbell, services, job.id)
+        await in_thread(ring_doorbell, services, job)
         response.headers["Preference-Applied"] = f"wait={wait_s}"
         job = await wait_for_end(services.watcher, job, wait_s)
-        if job.state.is_terminal:
-            response.status_code = 200
     else:
         # The doorbell comes after the answer: whether it is heard is no part of the promise.
-        after_answer.add_task(ring_doorbell, services, job.id)
+        after_answer.add_task(ring_doorbell, services, job)
+    if job.state.is_terminal:
+        response.status_code = 200
     response.headers["Location"] = f"{root_path(request)}/animations/{job.id}"
     return await resource(job, request, response, services)
 

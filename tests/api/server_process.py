@@ -19,7 +19,11 @@ class ServerProcess(NamedTuple):
     """A running uvicorn."""
 
     process: subprocess.Popen[bytes]
-    url: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
 
 
 @contextmanager
@@ -31,7 +35,7 @@ def server_process(settings: Settings, **environment: str) -> Iterator[ServerPro
         socket.create_server(("127.0.0.1", 0)) as listener,
         (settings.data_dir.parent / "server.log").open("ab") as log,
     ):
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server_port = listener.getsockname()[1]
         process = subprocess.Popen(
             [*command, "--fd", str(listener.fileno())],
             env={**settings.as_environment(), **shared},
@@ -39,9 +43,10 @@ def server_process(settings: Settings, **environment: str) -> Iterator[ServerPro
             stdout=log,
             stderr=log,
         )
+    server = ServerProcess(process, server_port)
     try:
-        wait_until(lambda: process.poll() is not None or _answers(url), "the server answers", 60)
-        yield ServerProcess(process, url)
+        wait_until(lambda: process.poll() is not None or _answers(server.url), "the server answers", 60)
+        yield server
     finally:
         process.kill()
         process.wait()

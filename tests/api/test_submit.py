@@ -43,6 +43,7 @@ def test_accepts_and_tells_where_to_look(service: Service, files: Files) -> None
     assert body["input"]["driving_video"]["fps"] == "10/1"
     assert body["links"] == {
         "self": f"/animations/{body['id']}",
+        "events": f"/animations/{body['id']}/events",
         "result": None,
         "cancel": f"/animations/{body['id']}/cancel",
     }
@@ -209,14 +210,17 @@ def test_an_answer_lost_at_the_last_step_loses_no_input(
     server_pid: int = service.redis.info()["process_id"]  # pyright: ignore[reportIndexIssue]
     submit = JobStore.submit
 
-    def frozen(store: JobStore, *arguments: object) -> Job:
+    def frozen(store: JobStore, *arguments: object, **named: object) -> Job:
         store.ping()  # the connection exists, as in a service at work
         os.kill(server_pid, signal.SIGSTOP)
-        return submit(store, *arguments)  # pyright: ignore[reportArgumentType]
+        return submit(store, *arguments, **named)  # pyright: ignore[reportArgumentType]
 
     monkeypatch.setattr(JobStore, "submit", frozen)
+    headers = {"Idempotency-Key": "one"}
     try:
-        problem = assert_problem(service.post(files), 503, "queue_unavailable")
+        problem = assert_problem(
+            service.http.post("/animations", files=files, headers=headers), 503, "queue_unavailable"
+        )
     finally:
         os.kill(server_pid, signal.SIGCONT)
     assert "not known" in str(problem["hint"])
@@ -226,6 +230,8 @@ def test_an_answer_lost_at_the_last_step_loses_no_input(
     assert job.state is JobState.QUEUED
     for key in (job.input.source_key, job.input.driving_key):
         assert service.storage.head(key).size_bytes > 0
+    again = service.http.post("/animations", files=files, headers=headers)
+    assert (again.status_code, again.json()["id"]) == (202, job.id)
 
 
 def test_a_queue_lost_after_the_record_is_no_refusal(

@@ -1,15 +1,36 @@
 -- Write the record of a new animation and put it in the queue, in one step.
 -- ARGV: id, input, options, frames_total, context, client or '', deadline_ms (from now), retention_ms,
---       first ring after ms, id of the failed animation that this one retries or ''
--- Returns the record; one that exists already is returned as it is (a repeated call changes nothing). Returns nothing
--- when the failed animation is not on the dead list any more: somebody else retries it.
-local id, client, retried = ARGV[1], ARGV[6], ARGV[10]
-local key = JOB .. id
+--       first ring after ms, id of the failed animation that this one retries or '', most queued or '' for no limit,
+--       reserved key or '', its token, fingerprint of the request, life of the key in ms
+-- Returns an outcome, and with 'ok' the record:
+--   ok        written; or one that exists already, as it is: the same call, or the animation of the same key
+--   full      the queue is full
+--   not_dead  the failed animation is not on the dead list any more: somebody else retries it
+--   key_held  another request of the same key is on its way; key_used: the key stands for another request;
+--   key_gone  the animation of the key was removed
+local id, client, retried, reserved = ARGV[1], ARGV[6], ARGV[10], ARGV[12]
+local key, kept = JOB .. id, RESERVED .. reserved
 if redis.call('EXISTS', key) == 1 then
-  return redis.call('HGETALL', key)
+  return {'ok', redis.call('HGETALL', key)}
+end
+if reserved ~= '' then
+  local token, fingerprint, earlier = unpack(redis.call('HMGET', kept, 'token', 'fingerprint', 'id'))
+  if earlier then
+    if fingerprint ~= ARGV[14] then
+      return {'key_used'}
+    end
+    local record = redis.call('HGETALL', JOB .. earlier)
+    return #record > 0 and {'ok', record} or {'key_gone'}
+  end
+  if token and token ~= ARGV[13] then
+    return {'key_held'}
+  end
+end
+if ARGV[11] ~= '' and redis.call('ZCARD', QUEUED) >= tonumber(ARGV[11]) then
+  return {'full'}
 end
 if retried ~= '' and redis.call('ZREM', DEAD, retried) == 0 then
-  return {}
+  return {'not_dead'}
 end
 local now = now_ms()
 redis.call('HSET', key,
@@ -25,4 +46,9 @@ if client ~= '' then
   redis.call('SADD', CLIENT .. client .. ':live', id)
   redis.call('ZADD', CLIENT .. client .. ':index', 0, id)
 end
-return redis.call('HGETALL', key)
+if reserved ~= '' then
+  redis.call('HSET', kept, 'id', id, 'fingerprint', ARGV[14])
+  redis.call('HDEL', kept, 'token')
+  redis.call('PEXPIRE', kept, ARGV[15])
+end
+return {'ok', redis.call('HGETALL', key)}
