@@ -11,7 +11,7 @@ import anyio.to_thread
 from fastapi import Depends, Header, Path, Request
 
 from api.access import Caller, Door
-from api.errors import NotFound
+from api.errors import Gone, NotFound
 from api.settings import ApiSettings
 from api.uploads import UploadDesk
 from api.waiting import wait_preference
@@ -70,22 +70,33 @@ SubmitterDep = Annotated[Caller, Depends(_submitter)]
 """A caller who may submit an animation now."""
 
 
-async def _job(
-    animation_id: Annotated[
-        str, Path(description="The `id` of the animation.", examples=["anm_01kar5x8m2q7v9w3e6z0h4t1yc"])
-    ],
-    who: CallerDep,
-    services: ServicesDep,
-) -> Job:
+AnimationId = Annotated[
+    str, Path(description="The `id` of the animation.", examples=["anm_01kar5x8m2q7v9w3e6z0h4t1yc"])
+]
+
+
+async def own_job(animation_id: AnimationId, who: CallerDep, services: ServicesDep) -> Job | None:
+    """The animation, when there is one with this id and it is the caller's."""
     # What does not look like an id reaches neither Redis nor the storage.
     job = await in_thread(services.job_store.get, animation_id) if is_id(animation_id) else None
     # Another client's animation is answered as one that does not exist: an id shall tell nothing to those who find it.
-    if job is None or not who.owns(job):
+    return job if job and who.owns(job) else None
+
+
+OwnJobDep = Annotated[Job | None, Depends(own_job)]
+
+
+async def _job(animation_id: AnimationId, job: OwnJobDep, who: CallerDep, services: ServicesDep) -> Job:
+    if job is None:
+        gone = await in_thread(services.job_store.tombstone, animation_id) if is_id(animation_id) else None
+        if gone and gone.client_id == who.client_id:
+            raise Gone("The time for which this animation was kept is over.", code="animation_expired")
         raise NotFound("There is no animation with this id.", hint="GET /animations lists those that exist.")
     return job
 
 
 JobDep = Annotated[Job, Depends(_job)]
+"""The caller's animation; else 404, or 410 when its time is over."""
 
 
 def _wait_s(

@@ -32,6 +32,15 @@ _OWNER_KEY = "owner"
 log = logs.get_logger(__name__)
 
 
+def delete_objects(job_store: JobStore, storage: Storage, job_id: str) -> None:
+    """Delete every object of a removed record and take it out of the trash. Raises StorageUnavailable."""
+    keys = list(storage.list_keys(f"animations/{job_id}"))
+    for key in keys:
+        storage.delete(key)
+    job_store.upkeep.objects_deleted(job_id)
+    log.info("objects_deleted", animation_id=job_id, count=len(keys))
+
+
 class ObjectSweeper:
     """Empties the trash every few seconds and looks for orphans every hour, from `start` until `stop`."""
 
@@ -66,15 +75,11 @@ class ObjectSweeper:
             if not self._keeps_duty():
                 return
             try:
-                keys = list(self._storage.list_keys(f"animations/{job_id}"))
-                for key in keys:
-                    self._storage.delete(key)
+                delete_objects(self._job_store, self._storage, job_id)
             except StorageUnavailable:
                 # One that cannot be deleted must not keep the others waiting.
                 upkeep.put_off_deletion(job_id)
                 raise
-            upkeep.objects_deleted(job_id)
-            log.info("objects_deleted", animation_id=job_id, count=len(keys))
 
     def remove_orphans(self) -> None:
         """Delete objects without a record, and results that are not the result of their animation, when they are old.

@@ -24,6 +24,8 @@ async def resource(job: Job, request: Request, response: Response, services: Ser
     response.headers["Cache-Control"] = "no-store"
     if not job.state.is_terminal:
         response.headers["Retry-After"] = str(services.api_settings.poll_after_s)
+    elif "Retry-After" in response.headers:
+        del response.headers["Retry-After"]  # it ended while the request waited
     return Animation.of(job, queue_position=position, root_path=root_path(request))
 
 

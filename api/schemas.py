@@ -110,6 +110,7 @@ class Animation(PublicModel):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    expires_at: datetime | None = Field(description="When it is removed; known once it has ended.")
     input: AnimationInput
     options: AnimationOptions
     result: AnimationResult | None
@@ -131,6 +132,7 @@ class Animation(PublicModel):
             created_at=as_utc(job.created_at),
             started_at=None if job.started_at is None else as_utc(job.started_at),
             finished_at=None if job.finished_at is None else as_utc(job.finished_at),
+            expires_at=None if job.expires_at is None else as_utc(job.expires_at),
             input=AnimationInput(source_image=job.input.source, driving_video=job.input.driving),
             options=job.options,
             result=_public_result(job.result) if job.result and done else None,
@@ -229,6 +231,7 @@ ANIMATION_EXAMPLE: JsonDict = {
     "created_at": "2026-11-23T01:09:01.123000Z",
     "started_at": "2026-11-23T01:09:02.004000Z",
     "finished_at": None,
+    "expires_at": None,
     "input": {
         "source_image": {
             "media_type": "image/png",

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated
 
+import anyio
+import anyio.to_thread
 from fastapi import APIRouter, BackgroundTasks, Header, Query, Request, Response
 
 from api.access import Caller
 from api.cursors import read_cursor, write_cursor
-from api.dependencies import CallerDep, JobDep, Services, ServicesDep, SubmitterDep, WaitDep, in_thread
+from api.dependencies import CallerDep, JobDep, OwnJobDep, Services, ServicesDep, SubmitterDep, WaitDep, in_thread
 from api.entity_tags import matches
 from api.errors import Conflict, NotFound
 from api.idempotency import read_key
+from api.object_sweeper import delete_objects
 from api.openapi import problems, upload_form
 from api.resource import resource, root_path
 from api.schemas import Animation, AnimationList
 from api.submission import receive, ring_doorbell
 from api.waiting import wait_for_change, wait_for_end
+from worker.errors import QueueUnavailable, StorageUnavailable
 from worker.jobs import Job, JobContext, JobState
 
 router = APIRouter(prefix="/animations", tags=["animations"])
@@ -25,7 +30,9 @@ _SCAN_MAX_RECORDS = 500
 """Records that one request with a `status` looks at; after that it answers with what it has and a cursor."""
 
 _QUEUE_AWAY = (503, "queue_unavailable")
-_UNKNOWN = (404, "animation_not_found")
+_UNKNOWN = ((404, "animation_not_found"), (410, "animation_expired"))
+_DELETE_WAIT_S = 5.0
+"""For the objects; when the storage does not answer in time, the object sweeper deletes them later."""
 _RETRY_AFTER = {
     "Retry-After": {"description": "Seconds until the next look is worth it.", "schema": {"type": "integer"}}
 }
@@ -157,7 +164,7 @@ async def list_animations(
     operation_id="get_animation",
     summary="Read an animation",
     responses={
-        **problems(_UNKNOWN, _QUEUE_AWAY),
+        **problems(*_UNKNOWN, _QUEUE_AWAY),
         200: {"headers": {**_ETAG, **_APPLIED, **_RETRY_AFTER}},
         304: {"description": "Nothing has changed since the ETag in If-None-Match."},
     },
@@ -194,7 +201,7 @@ async def get_animation(
     summary="Cancel an animation",
     response_description="It is canceled, or will be as soon as its worker has stopped (`cancel_requested`).",
     responses={
-        **problems(_UNKNOWN, (409, "already_terminal"), _QUEUE_AWAY),
+        **problems(*_UNKNOWN, (409, "already_terminal"), _QUEUE_AWAY),
         200: {"description": "It was canceled already.", "model": Animation},
     },
 )
@@ -209,6 +216,27 @@ async def cancel_animation(request: Request, response: Response, job: JobDep, se
     if after.state in (JobState.SUCCEEDED, JobState.FAILED):
         raise Conflict(f"The animation has already ended as '{after.state}'.", code="already_terminal")
     return await resource(after, request, response, services)
+
+
+@router.delete(
+    "/{animation_id}",
+    status_code=204,
+    operation_id="delete_animation",
+    summary="Delete an animation",
+    response_description="There is no such animation (any more).",
+    responses=problems(_QUEUE_AWAY),
+)
+async def delete_animation(job: OwnJobDep, services: ServicesDep) -> None:
+    """Removes the record, both inputs and the result, in any state; running work is stopped. It can be repeated."""
+    if job is None:
+        return
+    # First the record, which puts the id into the trash in the same step: from then on the objects are deleted whatever
+    # happens here, and no worker can make a result visible any more.
+    await in_thread(services.job_store.purge, job.id)
+    with anyio.move_on_after(_DELETE_WAIT_S), suppress(StorageUnavailable, QueueUnavailable):
+        await anyio.to_thread.run_sync(
+            delete_objects, services.job_store, services.storage, job.id, abandon_on_cancel=True
+        )
 
 
 def _page(

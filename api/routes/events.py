@@ -24,7 +24,7 @@ _EXAMPLE = 'event: progress\ndata: {"percent": 42, "frames_done": 63, "frames_to
     summary="Follow an animation",
     response_class=StreamingResponse,
     responses={
-        **problems((404, "animation_not_found"), (503, "queue_unavailable")),
+        **problems((404, "animation_not_found"), (410, "animation_expired"), (503, "queue_unavailable")),
         200: {
             "description": "The events `status` and `end` with the animation, `progress` with its progress. The stream "
             "closes after `end`.",

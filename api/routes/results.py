@@ -30,6 +30,7 @@ _SUFFIXES = {"video/mp4": ".mp4"}
             (409, "not_finished"),
             (409, "animation_failed"),
             (409, "animation_canceled"),
+            (410, "animation_expired"),
             (410, "result_gone"),
             (416, "range_not_satisfiable"),
             (503, "queue_unavailable"),
