@@ -229,12 +229,17 @@ class JobStore:
 
     @translated
     def commit(self, job_id: str, fence: int, result: JobResult) -> bool:
-        """Make `result` the animation's one result. False: another worker owns it, the result must be thrown away."""
-        return self._finish(job_id, fence, JobState.SUCCEEDED, result.model_dump_json(), result.frames, result.model)
+        """Make `result` the animation's one result.
+
+        False: another worker owns it, or it was to be canceled; the result must be thrown away.
+        """
+        ended = self._finish(job_id, fence, JobState.SUCCEEDED, result.model_dump_json(), result.frames, result.model)
+        return ended is JobState.SUCCEEDED
 
     @translated
     def fail(self, job_id: str, fence: int, error: JobError, *, attempt: int) -> JobState | None:
-        """End as `failed`, or queue again when the error may pass and attempts are left. None: the fence was old."""
+        """End as `failed`, or queue again when the error may pass and attempts are left; or end as canceled, when that
+        was asked for. None: the fence was old."""
         settings = self._settings
         if error.retryable and attempt < settings.max_attempts:
             # Not all at the same moment: what failed together would come back together.
@@ -242,16 +247,19 @@ class JobStore:
             delay_ms = milliseconds(jitter * settings.retry_backoff_s * 2 ** (attempt - 1))
             done = self._run("retry", job_id, fence, delay_ms, error.model_dump_json())
             return {1: JobState.QUEUED, 2: JobState.CANCELED}.get(done)
-        done = self._finish(job_id, fence, JobState.FAILED, error.model_dump_json(), 0)
-        return JobState.FAILED if done else None
+        return self._finish(job_id, fence, JobState.FAILED, error.model_dump_json(), 0)
 
     @translated
     def stop_canceled(self, job_id: str, fence: int) -> bool:
         """End as `canceled` after the worker has stopped."""
-        return self._finish(job_id, fence, JobState.CANCELED, "", 0)
+        return self._finish(job_id, fence, JobState.CANCELED, "", 0) is JobState.CANCELED
 
-    def _finish(self, job_id: str, fence: int, state: JobState, value: str, frames_done: int, model: str = "") -> bool:
-        return bool(self._run("finish", job_id, fence, state.value, value, frames_done, model))
+    def _finish(
+        self, job_id: str, fence: int, state: JobState, value: str, frames_done: int, model: str = ""
+    ) -> JobState | None:
+        """How it ended: in `state`, or as canceled when that was asked for. None: the fence was old."""
+        done = self._run("finish", job_id, fence, state.value, value, frames_done, model)
+        return {1: state, 2: JobState.CANCELED}.get(done)
 
     # -- which workers there are ------------------------------------------------------------------------------------
 

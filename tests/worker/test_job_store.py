@@ -245,6 +245,23 @@ def test_cancel_queued_running_and_silent(job_store: JobStore, hasty: JobStore, 
     assert job_store.cancel(new_id()) is None
 
 
+def test_an_accepted_cancellation_is_final_also_when_the_work_is_done_first(
+    job_store: JobStore, submit: Submit
+) -> None:
+    done, broken = submit(), submit()
+    claims = [job_store.claim(job.id, "w") for job in (done, broken)]
+    for job in (done, broken):
+        job_store.cancel(job.id)
+    for _ in range(2):  # the second call is the one whose first answer was lost
+        assert claims[0] is not None
+        assert claims[1] is not None
+        assert not job_store.commit(done.id, claims[0].fence, job_result())
+        assert job_store.fail(broken.id, claims[1].fence, FINAL, attempt=1) is JobState.CANCELED
+    for job in (done, broken):
+        ended = stored(job_store, job)
+        assert (ended.state, ended.result, ended.error) == (JobState.CANCELED, None, None)
+
+
 def test_a_canceled_job_is_not_tried_again(job_store: JobStore, hasty: JobStore, submit: Submit) -> None:
     job = submit()
     claim = job_store.claim(job.id, "w")

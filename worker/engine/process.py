@@ -6,6 +6,7 @@ child cannot use a CUDA context of its parent, and because Celery kills a child 
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import OrderedDict
 from functools import cached_property
@@ -95,16 +96,16 @@ def as_inference_failure(error: Exception) -> InferenceFailed | None:
 
     `device_error` means that the CUDA context of this process is broken for good.
     """
-    import torch
-
     from model.errors import ModelError
 
     if isinstance(error, ModelError):
         return InferenceFailed(error.detail, code=error.code, hint=error.hint, retryable=False)
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    # What torch raised comes from a torch that is loaded; to load it now would take seconds, and memory.
+    torch = sys.modules.get("torch")
+    if isinstance(error, MemoryError) or (torch and isinstance(error, torch.OutOfMemoryError)):
         return InferenceFailed(
             "The worker ran out of memory.", code="out_of_memory", hint="The operator can lower ANIMATO_BATCH_FRAMES."
         )
-    if isinstance(error, torch.AcceleratorError) or "CUDA error" in str(error):
+    if (torch and isinstance(error, torch.AcceleratorError)) or "CUDA error" in str(error):
         return InferenceFailed("The worker's device failed.", code="device_error")
     return None

@@ -112,6 +112,7 @@ def test_cancel_while_it_runs(
     ("error", "state", "code"),
     [
         (torch.OutOfMemoryError("CUDA out of memory"), JobState.QUEUED, "out_of_memory"),
+        (MemoryError(), JobState.QUEUED, "out_of_memory"),
         (StorageUnavailable("away"), JobState.QUEUED, "storage_unavailable"),
         (RuntimeError("surprise"), JobState.QUEUED, "internal_error"),
         (tasks.TimeLimitReached(), JobState.FAILED, "deadline_exceeded"),
