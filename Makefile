@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 PYTEST ?= $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up check format test test-slow fuzz lock clean
+.PHONY: help demo up check format test test-slow fuzz chaos lock clean
 
 help: ## Print this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -36,6 +36,10 @@ test-slow: $(READY) ## The tests that take minutes: memory on a long clip, the c
 FUZZ ?= --copies 10000
 fuzz: $(READY) ## 10,000 damaged files through the probe (an hour; FUZZ="--copies 500 --seed 1")
 	$(BIN)/python -m tests.media_fuzz $(FUZZ)
+
+SIZE ?= small
+chaos: $(READY) ## Break the running service in twelve ways and count (SIZE=large SEED=7 ONLY=R1,R3)
+	$(BIN)/python -m tests.chaos --size $(SIZE) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY))
 
 lock: $(READY) ## Write requirements.lock from what is installed
 	$(BIN)/pip freeze --exclude-editable | sed 's/+cpu//' | grep -vE '^(animato|pip)\b' > requirements.lock

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -80,8 +81,14 @@ def storage(settings: Settings) -> Storage:
 @pytest.fixture(scope="session")
 def s3_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Settings for a bucket on a SeaweedFS server that lives as long as the test run."""
+    with running_s3(tmp_path_factory.mktemp("weed")) as settings:
+        yield settings
+
+
+@contextmanager
+def running_s3(folder: Path) -> Iterator[Settings]:
+    """Settings for a bucket on a SeaweedFS server that lives as long as the block."""
     program = shutil.which("weed") or str(Path(sys.executable).with_name("weed"))
-    folder = tmp_path_factory.mktemp("weed")
     ports = {name: free_port() for name in ("master", "volume", "filer", "s3", "admin")}
     arguments = [program, "-logtostderr=true", "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
     arguments += [f"-{name}.port={ports[name]}" for name in ("master", "volume", "filer", "s3")]
@@ -112,10 +119,12 @@ def s3_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         open_storage(settings).delete("probe")
         return True
 
-    wait_until(accepts_objects, "the S3 server accepts objects", timeout_s=60)
-    yield settings
-    server.terminate()
-    server.wait(20)
+    try:
+        wait_until(accepts_objects, "the S3 server accepts objects", timeout_s=60)
+        yield settings
+    finally:
+        server.terminate()
+        server.wait(20)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,165 @@
+"""Workers that are killed, frozen, poisoned and restarted: R1, R2, R3, R8, R9."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from tests.chaos.cluster import pause
+from tests.chaos.ledger import Outcome, percentile
+from tests.chaos.plan import Plan
+from tests.chaos.processes import Process
+from tests.chaos.trial import Trial
+from tests.conftest import wait_until
+from worker.jobs import JobState
+
+
+def r1_worker_groups_killed(plan: Plan) -> Outcome:
+    """SIGKILL for the whole group of a random worker, again and again, under load."""
+    kills, busy = plan.pick(10, 300), 0
+    with plan.trial(workers=plan.pick(3, 6)) as trial:
+        with trial.load(plan.pick(40, 2000), outstanding=plan.pick(8, 24)):
+            for _ in range(kills):
+                pause(trial.dice.uniform(*plan.pick((0.4, 1.0), (1.0, 3.0))))
+                busy += trial.kill_a_worker()
+        outcome = trial.finish()
+        trial.mark_failures({"worker_crashed"})
+    outcome.notes["kills"] = f"{kills} groups, {busy} of them busy"
+    outcome.mark(busy > 0, "a busy worker was killed")
+    _mark_recovery(plan, outcome, 45.0)
+    return outcome
+
+
+def r2_pool_children_killed(plan: Plan) -> Outcome:
+    """SIGKILL for a working child of a pool; its parent lives and rings again at once."""
+    wanted, kills = plan.pick(10, 60), 0
+    with plan.trial() as trial:
+        with trial.load(plan.pick(20, 200), outstanding=3):
+            while kills < wanted:
+                pause(trial.dice.uniform(0.1, 0.5))
+                pid = trial.dice.choice(trial.cluster.workers[trial.dice.randrange(3)].children() or [0])
+                if pid and trial.watcher.owned_by(pid):
+                    os.kill(pid, signal.SIGKILL)
+                    kills += trial.watcher.killed({pid})
+        outcome = trial.finish()
+        trial.mark_failures({"worker_crashed"})
+    outcome.notes["kills"] = f"{kills} working children"
+    _mark_recovery(plan, outcome, 5.0)
+    return outcome
+
+
+def r3_frozen_worker(plan: Plan) -> Outcome:
+    """The window in which Celery loses a message: popped for a worker that is frozen, which is then killed."""
+    wanted, hits, slowest_s = plan.pick(2, 20), 0, 0.0
+    with plan.trial(workers=1) as trial:
+        (worker,) = trial.cluster.workers
+        trial.publish(*trial.store_inputs(trial.new_source(seconds=0.2)))  # so that all connections are open
+        for _ in range(5 * wanted):
+            trial.watcher.wait_until_open_at_most(0, 60)
+            job_id, job_input = trial.store_inputs(trial.new_source(seconds=0.2))
+            _freeze_while_it_listens(trial, worker)
+            trial.publish(job_id, job_input)
+            if trial.cluster.messages():  # its wait was just over: the message is not lost but waits
+                worker.signal_group(signal.SIGCONT)
+                continue
+            worker.kill()
+            killed_at_s = time.monotonic()
+            worker.start()
+            trial.watcher.wait_until_open_at_most(0, 120)
+            slowest_s = max(slowest_s, (trial.watcher.ended_at_s(job_id) or float("inf")) - killed_at_s)
+            hits += 1
+            if hits == wanted:
+                break
+        outcome = trial.finish()
+    outcome.notes["window"] = f"{hits} messages vanished; the slowest animation ended after {slowest_s:.1f} s"
+    outcome.mark(hits == wanted, f"the window was hit {wanted} times ({hits})")
+    outcome.mark(outcome.counts.succeeded == outcome.counts.acknowledged, "all of them ran")
+    limit_s = 30.0 * plan.patience
+    outcome.mark(slowest_s <= limit_s, f"rung again and run in time ({slowest_s:.1f} s, at most {limit_s:.0f} s)")
+    return outcome
+
+
+def r8_poison(plan: Plan) -> Outcome:
+    """Animations that crash, exhaust or block their worker, each three times, among others that must flow."""
+    good = plan.pick(12, 60)
+    kinds = ("crash", "memory", "loop") * plan.pick(1, 3)
+    with plan.trial(environment={"CHAOS_TIME_LIMITS_S": plan.pick("2,3", "5,7")}) as trial:
+        flow_s = _time_of(trial, good)
+        started_s = time.monotonic()
+        poisoned = [
+            trial.submit_accepted(trial.new_source(seconds=0.2, poison=kind))  # among the good ones
+            for kind in kinds
+        ]
+        with_poison_s = _time_of(trial, good, besides=len(kinds))
+        outcome = trial.finish()
+        took_s = time.monotonic() - started_s
+        ends = [trial.watcher.last(job_id) for job_id in poisoned]
+    found = sorted({f"{job.state} after {job.attempt}: {job.error.code}" for job in ends if job and job.error})
+    outcome.notes["poison"] = f"{len(kinds)}: {', '.join(found)}; all over after {took_s:.0f} s"
+    outcome.mark(
+        all(job and (job.state, job.attempt) == (JobState.FAILED, 3) for job in ends),
+        f"each poison failed after exactly 3 attempts ({', '.join(found)})",
+    )
+    others = outcome.counts.acknowledged - len(kinds)
+    outcome.mark(outcome.counts.succeeded == others, f"all {others} others succeeded")
+    share = flow_s / with_poison_s
+    outcome.notes["flow"] = f"{share:.0%} of the throughput without poison"
+    outcome.mark(share >= 0.8 / plan.patience**2, f"the others kept flowing ({share:.0%})")
+    return outcome
+
+
+def r9_rolling_restart(plan: Plan) -> Outcome:
+    """SIGTERM to each worker in turn under load: it finishes its animation and goes; the next one takes over."""
+    rounds, slowest_s, polite = plan.pick(1, 4), 0.0, True
+    with plan.trial() as trial:
+        with trial.load(plan.pick(20, 200), outstanding=8):
+            for worker in trial.cluster.workers * rounds:
+                pause(trial.dice.uniform(0.3, 1.0))
+                asked_s = time.monotonic()
+                worker.terminate()
+                polite &= worker.wait(60)
+                slowest_s = max(slowest_s, time.monotonic() - asked_s)
+                worker.kill()
+                worker.start()
+        outcome = trial.finish()
+        jobs = [trial.watcher.last(job_id) for job_id in trial.ledger.acknowledged_ids]
+    outcome.notes["restarts"] = f"{3 * rounds}; the slowest worker was gone after {slowest_s:.1f} s"
+    outcome.mark(polite, "every worker went by itself")
+    limit_s = 8.0 * plan.patience
+    outcome.mark(slowest_s <= limit_s, f"gone within its animation ({slowest_s:.1f} s, at most {limit_s:.0f} s)")
+    outcome.mark(outcome.counts.failed == 0, "none failed")
+    outcome.mark(all(job and job.attempt == 1 for job in jobs), "no animation was interrupted")
+    return outcome
+
+
+def _mark_recovery(plan: Plan, outcome: Outcome, limit_s: float) -> None:
+    slow_s = percentile(outcome.recoveries_s, 99)
+    limit_s *= plan.patience
+    outcome.mark(bool(outcome.recoveries_s), "killed animations came back")
+    outcome.mark(slow_s <= limit_s, f"99% came back within {slow_s:.1f} s (at most {limit_s:.0f} s)")
+
+
+def _freeze_while_it_listens(trial: Trial, worker: Process) -> None:
+    """SIGSTOP while Redis has somebody waiting for a message; that lasts a second at most, so try until it fits."""
+
+    def frozen() -> bool:
+        trial.cluster.wait_for_workers()
+        worker.signal_group(signal.SIGSTOP)
+        info = trial.cluster.client.info("clients")
+        if info["blocked_clients"] == 1:  # pyright: ignore[reportIndexIssue]
+            return True
+        worker.signal_group(signal.SIGCONT)
+        return False
+
+    wait_until(frozen, "the worker is frozen while it listens")
+
+
+def _time_of(trial: Trial, count: int, besides: int = 0) -> float:
+    """How long `count` short animations take from the first POST to the last end, beside others."""
+    started_s = time.monotonic()
+    with trial.load(count, outstanding=6 + besides, make=lambda: trial.new_source(seconds=0.5)):
+        pass
+    mine = [attempt.animation_id for attempt in trial.ledger.attempts[-count:]]
+    wait_until(lambda: all(trial.watcher.ended_at_s(job_id) for job_id in mine), "the others end", 300)
+    return time.monotonic() - started_s
