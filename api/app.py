@@ -14,6 +14,7 @@ from fastapi import Depends, FastAPI
 from api import openapi, problem_answers
 from api.access import Door
 from api.dependencies import Services, caller
+from api.forecast import Forecaster
 from api.housekeeper import Housekeeper
 from api.middleware import RequestBorder
 from api.object_sweeper import ObjectSweeper
@@ -108,4 +109,5 @@ def _open_services(stack: ExitStack, settings: Settings, api_settings: ApiSettin
         ring=partial(ring, queue),
         uploads=UploadDesk(folder=folder, settings=api_settings, media_limits=settings.limits),
         watcher=Watcher(job_store, api_settings.watch_interval_s),
+        forecaster=Forecaster(job_store),
     )

@@ -12,6 +12,7 @@ from fastapi import Depends, Header, Path, Request
 
 from api.access import Caller, Door
 from api.errors import Gone, NotFound
+from api.forecast import Forecaster
 from api.settings import ApiSettings
 from api.uploads import UploadDesk
 from api.waiting import wait_preference
@@ -35,6 +36,7 @@ class Services:
     """Tells the workers that an animation waits."""
     uploads: UploadDesk
     watcher: Watcher
+    forecaster: Forecaster
 
 
 P = ParamSpec("P")

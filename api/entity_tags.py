@@ -8,4 +8,4 @@ def matches(if_none_match: str | None, etag: str) -> bool:
     if if_none_match is None:
         return False
     tags = (tag.strip().removeprefix("W/") for tag in if_none_match.split(","))
-    return any(tag in ("*", etag) for tag in tags)
+    return any(tag in ("*", etag.removeprefix("W/")) for tag in tags)

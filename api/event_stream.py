@@ -6,14 +6,13 @@ the later one. So a client that sends back the last id it has seen misses nothin
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import anyio
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
-from api.schemas import Animation
+from api.schemas import Animation, ProgressEvent
 from api.watching import WatchEnded, Watcher
 from worker.jobs import Job
 
@@ -33,7 +32,7 @@ def last_version_seen(last_event_id: str | None) -> int:
 
 
 async def stream(
-    watcher: Watcher, job: Job, *, after: int, shown: Callable[[Job], Animation], heartbeat_s: float
+    watcher: Watcher, job: Job, *, after: int, shown: Callable[[Job], Awaitable[Animation]], heartbeat_s: float
 ) -> AsyncIterator[bytes]:
     """The events of `job` with a version above `after`, until its end.
 
@@ -54,20 +53,19 @@ async def stream(
             if newer is None:
                 yield KEEPALIVE_COMMENT
                 continue
-            yield _event(newer, before, shown)
+            yield _event(newer, before, await shown(newer))
             before, after = newer, newer.version
 
 
-def _event(job: Job, before: Job | None, shown: Callable[[Job], Animation]) -> bytes:
+def _event(job: Job, before: Job | None, animation: Animation) -> bytes:
     """The event for `job`; `before` is what this connection was told last, if anything."""
-    animation = shown(job)
     name = "status"
     data = animation.model_dump_json()
     if job.state.is_terminal:
         name = "end"
     elif before is not None and _standing(before) == _standing(job):
         name = "progress"
-        data = json.dumps(animation.progress.model_dump())
+        data = ProgressEvent(**animation.progress.model_dump(), eta_s=animation.eta_s).model_dump_json()
     return format_sse_event(event=name, data_str=data, id=str(job.version))
 
 

@@ -12,21 +12,30 @@ from worker.errors import QueueUnavailable
 from worker.jobs import Job, JobState
 
 
-async def resource(job: Job, request: Request, response: Response, services: Services) -> Animation:
-    """The animation as clients see it; sets `ETag`, `Cache-Control` and, while it goes on, `Retry-After`."""
-    position = None
-    if job.state is JobState.QUEUED:
-        # An accepted animation is never answered with an error because its place could not be asked for.
-        with suppress(QueueUnavailable):
+async def shown(job: Job, services: Services, root_path: str) -> Animation:
+    """The animation as clients see it, with its place in the queue and when it is likely to end."""
+    position, eta_s = None, None
+    # An accepted animation is never answered with an error because its place could not be asked for.
+    with suppress(QueueUnavailable):
+        if job.state is JobState.QUEUED:
             position = await in_thread(services.job_store.queue_position, job.id)
-    # The place in the queue changes without the record.
-    response.headers["ETag"] = f'"{job.version}"' if position is None else f'"{job.version}-{position}"'
+    if not job.state.is_terminal and (forecast := await services.forecaster.newest()):
+        eta_s = forecast.eta_s(job)
+    return Animation.of(job, queue_position=position, eta_s=eta_s, root_path=root_path)
+
+
+async def resource(job: Job, request: Request, response: Response, services: Services) -> Animation:
+    """The animation for an answer; sets `ETag`, `Cache-Control` and, while it goes on, `Retry-After`."""
+    animation = await shown(job, services, root_path(request))
+    # Weak: the estimate is not in it, as it changes all the time. The place in the queue changes without the record.
+    place = "" if animation.queue_position is None else f"-{animation.queue_position}"
+    response.headers["ETag"] = f'W/"{job.version}{place}"'
     response.headers["Cache-Control"] = "no-store"
     if not job.state.is_terminal:
         response.headers["Retry-After"] = str(services.api_settings.poll_after_s)
     elif "Retry-After" in response.headers:
         del response.headers["Retry-After"]  # it ended while the request waited
-    return Animation.of(job, queue_position=position, root_path=root_path(request))
+    return animation
 
 
 def root_path(request: Request) -> str:

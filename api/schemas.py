@@ -50,6 +50,12 @@ class Progress(PublicModel):
     frames_total: int
 
 
+class ProgressEvent(Progress):
+    """What the event `progress` carries."""
+
+    eta_s: int | None
+
+
 class AnimationInput(PublicModel):
     """What was found in the two files."""
 
@@ -105,6 +111,7 @@ class Animation(PublicModel):
     status: JobState = Field(description="`succeeded`, `failed` and `canceled` are final.")
     progress: Progress
     queue_position: int | None = Field(description="How many queued animations are before this one; else null.")
+    eta_s: int | None = Field(description="Seconds until it is likely to end; null when that is not known.")
     attempt: int = Field(description="How often a worker has begun it.")
     cancel_requested: bool
     created_at: datetime
@@ -118,7 +125,7 @@ class Animation(PublicModel):
     links: AnimationLinks
 
     @classmethod
-    def of(cls, job: Job, *, queue_position: int | None, root_path: str = "") -> Animation:
+    def of(cls, job: Job, *, queue_position: int | None, eta_s: int | None = None, root_path: str = "") -> Animation:
         """The public side of a record."""
         path = f"{root_path}/animations/{job.id}"
         done = job.state is JobState.SUCCEEDED
@@ -127,6 +134,7 @@ class Animation(PublicModel):
             status=job.state,
             progress=Progress(percent=job.percent, frames_done=job.frames_done, frames_total=job.frames_total),
             queue_position=queue_position if job.state is JobState.QUEUED else None,
+            eta_s=eta_s,
             attempt=job.attempt,
             cancel_requested=job.cancel_requested,
             created_at=as_utc(job.created_at),
@@ -226,6 +234,7 @@ ANIMATION_EXAMPLE: JsonDict = {
     "status": "processing",
     "progress": {"percent": 42, "frames_done": 63, "frames_total": 150},
     "queue_position": None,
+    "eta_s": 4,
     "attempt": 1,
     "cancel_requested": False,
     "created_at": "2026-11-23T01:09:01.123000Z",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from fastapi import Request
 from pydantic import ValidationError
 
@@ -19,6 +21,7 @@ from worker.jobs import AnimationOptions, ImageFacts, Job, JobContext, JobInput,
 
 log = logs.get_logger(__name__)
 
+_LONGEST_RETRY_S = 600
 OPTION_FIELDS = tuple(AnimationOptions.model_fields)
 
 
@@ -64,7 +67,7 @@ async def receive(request: Request, services: Services, context: JobContext, ide
 async def check_queue(services: Services) -> None:
     """Raise QueueFull when no animation can be accepted, QueueUnavailable when Redis does not answer."""
     if await in_thread(services.job_store.queue_depth) >= services.api_settings.max_queued:
-        raise _queue_full(services)
+        raise await _queue_full(services)
 
 
 async def accept(
@@ -113,7 +116,7 @@ async def accept(
             raise
         await _delete_inputs(services, job_input)
         if isinstance(error, QueueFullError):
-            raise _queue_full(services) from error
+            raise await _queue_full(services) from error
         raise
     if job.id != job_id:
         # Another request with the same key was quicker: its reservation had outlived the process that held it.
@@ -146,5 +149,9 @@ def _invalid(errors: list[FieldProblem]) -> InvalidForm:
     return InvalidForm(detail, field=errors[0].field, errors=errors, hint="docs/api.md lists the options.")
 
 
-def _queue_full(services: Services) -> QueueFull:
-    return QueueFull(services.api_settings.retry_after_s)
+async def _queue_full(services: Services) -> QueueFull:
+    """With the time until the next queued animation is likely to begin, and so a place is free."""
+    forecast = await services.forecaster.newest()
+    wait_s = forecast.slot_free_s if forecast else math.inf
+    shortest_s = services.api_settings.retry_after_s
+    return QueueFull(shortest_s if wait_s == math.inf else round(min(max(wait_s, shortest_s), _LONGEST_RETRY_S)))

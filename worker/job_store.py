@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, Self
 
 import redis
 
+from worker.backlog import Backlog, read_backlog
 from worker.idempotency_keys import IdempotencyKeys, KeyInUseError, KeyOfRemovedError, KeyReusedError, Reservation
 from worker.job_record import read_record
 from worker.job_upkeep import GIVEN_UP, JobUpkeep
@@ -181,6 +182,11 @@ class JobStore:
         """Frames a second from claim to commit, a moving average of the animations that succeeded; None before one."""
         value: Any = self._redis.hget(SPEEDS, model)
         return float(value) if value else None
+
+    @translated
+    def backlog(self, at_most: int) -> Backlog:
+        """What is running, and the first `at_most` of what is queued."""
+        return read_backlog(self._redis, at_most)
 
     @translated
     def cancel(self, job_id: str) -> Job | None:

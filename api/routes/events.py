@@ -10,12 +10,11 @@ from fastapi.responses import StreamingResponse
 from api import event_stream
 from api.dependencies import JobDep, ServicesDep
 from api.openapi import problems
-from api.resource import root_path
-from api.schemas import Animation
+from api.resource import root_path, shown
 
 router = APIRouter(prefix="/animations", tags=["animations"])
 
-_EXAMPLE = 'event: progress\ndata: {"percent": 42, "frames_done": 63, "frames_total": 150}\nid: 7\n\n'
+_EXAMPLE = 'event: progress\ndata: {"percent": 42, "frames_done": 63, "frames_total": 150, "eta_s": 4}\nid: 7\n\n'
 
 
 @router.get(
@@ -53,7 +52,7 @@ async def follow_animation(
             services.watcher,
             job,
             after=seen,
-            shown=lambda newer: Animation.of(newer, queue_position=None, root_path=root_path(request)),
+            shown=lambda newer: shown(newer, services, root_path(request)),
             heartbeat_s=services.api_settings.events_heartbeat_s,
         ),
         headers=event_stream.HEADERS,

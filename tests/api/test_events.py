@@ -52,7 +52,9 @@ def test_every_change_is_told_and_the_end_closes(service: Service, job: Job) -> 
         fence = claim(store, job)
         assert next(events) == Event("status", 2, service.http.get(f"/animations/{job.id}").json())
         store.heartbeat(job.id, fence, 42)
-        assert next(events) == Event("progress", 3, {"percent": 42, "frames_done": 42, "frames_total": 100})
+        assert next(events) == Event(
+            "progress", 3, {"percent": 42, "frames_done": 42, "frames_total": 100, "eta_s": None}
+        )
         store.cancel(job.id)
         assert next(events).data["cancel_requested"] is True
         store.stop_canceled(job.id, fence)
