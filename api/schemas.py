@@ -11,7 +11,6 @@ from pydantic.config import JsonDict
 from api.problem_catalog import title_of, type_of
 from worker.catalog import ModelFacts
 from worker.jobs import AnimationOptions, ImageFacts, Job, JobError, JobResult, JobState, VideoFacts, as_utc
-from worker.settings import MediaLimits
 
 
 class PublicModel(BaseModel):
@@ -187,24 +186,6 @@ class ModelList(PublicModel):
 
     object: Literal["list"] = "list"
     data: list[Model]
-
-
-class RequestLimits(PublicModel):
-    """What a request may be."""
-
-    body_max_bytes: int
-    max_parts: int
-    field_max_bytes: int
-    upload_total_timeout_s: float
-    upload_min_bytes_per_s: int
-    upload_grace_s: float
-
-
-class Limits(PublicModel):
-    """All limits: those of requests and those of the two files."""
-
-    request: RequestLimits
-    media: MediaLimits
 
 
 class Health(PublicModel):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from api.dependencies import ServicesDep, in_thread
+from api.limits import Limits
 from api.openapi import problems
-from api.schemas import Limits, Model, ModelList, RequestLimits
+from api.schemas import Model, ModelList
 from worker.catalog import list_models
 
 router = APIRouter(tags=["service"])
@@ -34,6 +35,5 @@ async def get_models(services: ServicesDep) -> ModelList:
     responses=problems(),
 )
 async def get_limits(services: ServicesDep) -> Limits:
-    """What a request and its two files may be."""
-    numbers = services.api_settings.model_dump(include=set(RequestLimits.model_fields))
-    return Limits(request=RequestLimits(**numbers), media=services.settings.limits)
+    """What a request and its two files may be, how much and how often, and for how long."""
+    return Limits.of(services.settings, services.api_settings)

@@ -44,6 +44,19 @@ def test_limits(service: Service) -> None:
 
     assert limits["media"] == MediaLimits().model_dump()
     assert limits["request"]["body_max_bytes"] == 120 * 2**20
+    assert limits["queue"]["max_queued"] == 1000
+    assert limits["wait"]["wait_max_s"] == 30
+    assert limits["idempotency"]["idempotency_keep_s"] == 24 * 3600
+    assert limits["retention"]["retention_s"] == 7 * 24 * 3600
+
+
+def test_limits_are_those_of_the_installation(serve: Callable[..., Service], settings: Settings) -> None:
+    settings = settings.model_copy(update={"retention_s": 60.0, "limits": MediaLimits(video_max_frames=7)})
+    limits = serve(settings=settings, max_queued=3, wait_max_s=4, page_max=5).http.get("/limits").json()
+
+    assert limits["retention"]["retention_s"] == 60
+    assert limits["media"]["video_max_frames"] == 7
+    assert (limits["queue"]["max_queued"], limits["wait"]["wait_max_s"], limits["request"]["page_max"]) == (3, 4, 5)
 
 
 def test_health(service: Service) -> None:
