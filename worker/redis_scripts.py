@@ -42,8 +42,13 @@ RESERVED = f"{PREFIX}reserved:"
 """+ key: a hash, what an idempotency key stands for (`idempotency_keys`)."""
 SPEEDS = f"{PREFIX}speeds"
 """Hash: name of a model -> frames a second, a moving average."""
+COUNTS = f"{PREFIX}counts"
+"""Hash of numbers that only grow: what happened so far (`job_counts` reads it)."""
 DUTY = PREFIX
 """+ name of a duty: the process that has it."""
+
+WAIT_BUCKETS_S = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
+"""Upper ends of the buckets in which COUNTS has durations."""
 
 _NAMES = {
     "JOB": JOB,
@@ -59,6 +64,7 @@ _NAMES = {
     "CLIENT": CLIENT,
     "RESERVED": RESERVED,
     "SPEEDS": SPEEDS,
+    "COUNTS": COUNTS,
     "DUTY": DUTY,
     "BELLS": BELLS_KEY,
 }
@@ -69,6 +75,7 @@ class Scripts:
 
     def __init__(self, client: redis.Redis, *, clock: str | None = None) -> None:
         names = "".join(f"local {name} = '{key}'\n" for name, key in _NAMES.items())
+        names += f"local WAIT_BUCKETS = {{{', '.join(map(str, WAIT_BUCKETS_S))}}}\n"
         shared = names + (clock or _read("_clock")) + _read("_record")
         paths = [path for path in _FOLDER.glob("*.lua") if not path.name.startswith("_")]
         self._scripts = {path.stem: client.register_script(shared + path.read_text()) for path in paths}

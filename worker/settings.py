@@ -78,6 +78,8 @@ class Settings(BaseSettings):
     storage_region: str = "us-east-1"
     storage_access_key_id: str = ""
     storage_secret_access_key: str = Field(default="", repr=False)
+    storage_timeout_s: float = Field(default=120.0, gt=0)
+    """Of one request to a storage that is not a local folder, bytes included."""
 
     models: str = ""
     """Folders with imported bundles, separated by `:`; the bundles that ship are always found."""

@@ -5,11 +5,10 @@ Keys: `animations/{id}/source`, `animations/{id}/driving`, `animations/{id}/resu
 
 from __future__ import annotations
 
-import os
-import re
+import io
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -20,6 +19,7 @@ import obstore.exceptions
 import obstore.store
 from typing_extensions import override
 
+from worker.durable_files import UNFINISHED, flush_names, write_durably
 from worker.errors import StorageUnavailable
 from worker.settings import Settings
 
@@ -29,8 +29,14 @@ if TYPE_CHECKING:
 
 _CHUNK_BYTES = 256 * 1024
 _PROBE_KEY = "readiness-probe"
-_UNFINISHED = re.compile(r"#\d+$")
-"""How the local store names a file until it is complete."""
+
+
+Timer = Callable[[str], AbstractContextManager[None]]
+"""Given the name of a call (`put`, `get`, ...), measures how long the block takes."""
+
+
+def _untimed(_op: str) -> AbstractContextManager[None]:
+    return nullcontext()
 
 
 class StoredObject(NamedTuple):
@@ -97,34 +103,37 @@ class Storage(Protocol):
 class ObjectStorage(Storage):
     """`Storage` over obstore; safe to share between threads."""
 
-    def __init__(self, store: obstore.store.ObjectStore, *, folder: Path | None = None) -> None:
-        """`folder` is where a local store keeps its files: those are flushed to the disk here, obstore does not."""
+    def __init__(
+        self, store: obstore.store.ObjectStore, *, folder: Path | None = None, timed: Timer = _untimed
+    ) -> None:
+        """`folder` is where a local store keeps its files: those are written here, durably. `timed` times a call."""
         self._store = store
         self._folder = folder
+        self._timed = timed
 
     @override
     def put_file(self, key: str, path: Path, media_type: str) -> None:
-        with _errors_translated(key):
-            # A local folder has no place for attributes; the media type is in the record as well.
-            attributes = {"Content-Type": media_type} if self._folder is None else None
-            obstore.put(self._store, key, path, attributes=attributes)  # pyright: ignore[reportArgumentType]
-            self._make_durable(key)
+        with path.open("rb") as file, self._timed("put"), _errors_translated(key):
+            if self._folder is not None:
+                # A local folder has no place for the media type; it is in the record as well.
+                write_durably(self._folder, key, file)
+            else:
+                obstore.put(self._store, key, path, attributes={"Content-Type": media_type})
 
     @override
     def put_bytes(self, key: str, content: bytes) -> None:
-        with _errors_translated(key):
-            obstore.put(self._store, key, content)
-            self._make_durable(key)
+        with self._timed("put"), _errors_translated(key):
+            if self._folder is not None:
+                write_durably(self._folder, key, io.BytesIO(content))
+            else:
+                obstore.put(self._store, key, content)
 
     @override
     def copy(self, key: str, target: str) -> None:
-        with _errors_translated(key):
+        with self._timed("copy"), _errors_translated(key):
             obstore.copy(self._store, key, target)
-            self._make_durable(target)
-
-    def _make_durable(self, key: str) -> None:
-        if self._folder is not None:
-            _flush(self._folder / key, self._folder)
+            if self._folder is not None:  # a second name for bytes that are durable already
+                flush_names(self._folder, self._folder / target)
 
     @override
     def fetch(self, key: str, path: Path) -> None:
@@ -135,7 +144,7 @@ class ObjectStorage(Storage):
 
     @override
     def read(self, key: str, start: int, stop: int) -> Iterator[bytes]:
-        with _errors_translated(key):
+        with self._timed("get"), _errors_translated(key):
             result = obstore.get(self._store, key, options={"range": (start, stop)})
         return self._chunks(key, result.stream(min_chunk_size=_CHUNK_BYTES))
 
@@ -146,13 +155,13 @@ class ObjectStorage(Storage):
 
     @override
     def head(self, key: str) -> StoredObject:
-        with _errors_translated(key):
+        with self._timed("head"), _errors_translated(key):
             meta = obstore.head(self._store, key)
         return StoredObject(key, meta["size"], meta["e_tag"], meta["last_modified"])
 
     @override
     def delete(self, key: str) -> None:
-        with suppress(FileNotFoundError), _errors_translated(key):
+        with suppress(FileNotFoundError), self._timed("delete"), _errors_translated(key):
             obstore.delete(self._store, key)
 
     @override
@@ -175,7 +184,7 @@ class ObjectStorage(Storage):
         for path in self._folder.rglob("*#*"):
             # One that is just being completed may be gone when it is looked at.
             with suppress(FileNotFoundError), _errors_translated(path.name):
-                if _UNFINISHED.search(path.name) and path.stat().st_mtime < oldest_kept_s:
+                if UNFINISHED.search(path.name) and path.stat().st_mtime < oldest_kept_s:
                     path.unlink()
 
     @override
@@ -184,17 +193,17 @@ class ObjectStorage(Storage):
             self.head(_PROBE_KEY)
 
 
-def open_storage(settings: Settings) -> Storage:
+def open_storage(settings: Settings, timed: Timer = _untimed) -> Storage:
     """The storage that `settings.storage_url` names; a local folder is created when it is missing."""
     url = settings.resolved_storage_url
     scheme = urlsplit(url).scheme
     if scheme == "file":
         folder = Path(unquote(urlsplit(url).path))
         folder.mkdir(parents=True, exist_ok=True)
-        return ObjectStorage(obstore.store.LocalStore(folder, automatic_cleanup=True), folder=folder)
+        return ObjectStorage(obstore.store.LocalStore(folder, automatic_cleanup=True), folder=folder, timed=timed)
     client: ClientConfig = {
         "connect_timeout": timedelta(seconds=5),
-        "timeout": timedelta(seconds=120),
+        "timeout": timedelta(seconds=settings.storage_timeout_s),
         "allow_http": settings.storage_endpoint_url.startswith("http://"),
     }
     retries: RetryConfig = {"max_retries": 3, "retry_timeout": timedelta(seconds=20)}
@@ -206,8 +215,9 @@ def open_storage(settings: Settings) -> Storage:
             config["access_key_id"] = settings.storage_access_key_id
             config["secret_access_key"] = settings.storage_secret_access_key
         store = obstore.store.S3Store.from_url(url, config=config, client_options=client, retry_config=retries)
-        return ObjectStorage(store)
-    return ObjectStorage(obstore.store.from_url(url, client_options=client, retry_config=retries))
+        return ObjectStorage(store, timed=timed)
+    store = obstore.store.from_url(url, client_options=client, retry_config=retries)
+    return ObjectStorage(store, timed=timed)
 
 
 @contextmanager
@@ -219,13 +229,3 @@ def _errors_translated(key: str) -> Iterator[None]:
     except (obstore.exceptions.BaseError, OSError) as error:
         # The message of the client may name hosts and folders: it goes to the log as the cause, not to the caller.
         raise StorageUnavailable("The object storage does not answer.", hint="Try again in a moment.") from error
-
-
-def _flush(path: Path, root: Path) -> None:
-    """Make a stored file survive a power cut: its bytes and the directory entries that lead to it."""
-    for place in (path, *(parent for parent in path.parents if parent == root or root in parent.parents)):
-        descriptor = os.open(place, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

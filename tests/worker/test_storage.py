@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -53,6 +56,66 @@ def test_contract(storage: Storage, tmp_path: Path) -> None:
         storage.fetch("animations/a/source", tmp_path / "nothing")
 
 
+def test_what_is_missing_and_what_is_deleted_twice(storage: Storage, tmp_path: Path) -> None:
+    missing = "animations/never/source"
+    for look in (
+        lambda: storage.head(missing),
+        lambda: storage.read(missing, 0, 1),
+        lambda: storage.fetch(missing, tmp_path / "nothing"),
+        lambda: storage.copy(missing, "animations/never/copy"),
+    ):
+        with pytest.raises(FileNotFoundError):
+            look()
+    assert not (tmp_path / "nothing").exists()
+    storage.delete(missing)
+    storage.put_bytes("animations/c/source", b"x")
+    storage.delete("animations/c/source")
+    storage.delete("animations/c/source")
+    assert list(storage.list_keys("animations/c")) == []
+
+
+def test_a_prefix_ends_at_a_slash(storage: Storage) -> None:
+    for key in ("animations/d/source", "animations/d/result-1.mp4", "animations/dd/source", "other/d/source"):
+        storage.put_bytes(key, b"x")
+    assert set(storage.list_keys("animations/d")) == {"animations/d/source", "animations/d/result-1.mp4"}
+    assert set(storage.list_keys("animations")) >= {"animations/d/source", "animations/dd/source"}
+    for key in ("animations/d/source", "animations/d/result-1.mp4", "animations/dd/source", "other/d/source"):
+        storage.delete(key)
+
+
+def test_a_range_may_end_behind_the_end(storage: Storage) -> None:
+    storage.put_bytes("animations/e/source", b"0123456789")
+    assert b"".join(storage.read("animations/e/source", 7, 100)) == b"789"
+    assert b"".join(storage.read("animations/e/source", 9, 10)) == b"9"
+    storage.delete("animations/e/source")
+
+
+def test_a_reader_never_sees_half_a_file(storage: Storage, tmp_path: Path) -> None:
+    """Whole files of one letter are put over each other; every look finds one of them, whole."""
+    size, key = 3 << 20, "animations/f/source"
+    files = [tmp_path / letter for letter in "ab"]
+    for file in files:
+        file.write_bytes(file.name.encode() * size)
+    storage.put_file(key, files[0], "video/mp4")
+    done = threading.Event()
+
+    def put() -> None:
+        try:
+            for turn in range(10):
+                storage.put_file(key, files[turn % 2], "video/mp4")
+        finally:
+            done.set()
+
+    writer = threading.Thread(target=put)
+    writer.start()
+    while not done.is_set():
+        content = b"".join(storage.read(key, 0, size))
+        assert content in (b"a" * size, b"b" * size)
+        assert storage.head(key).size_bytes == size
+    writer.join()
+    storage.delete(key)
+
+
 def test_a_storage_that_is_away_is_a_clear_error(tmp_path: Path) -> None:
     away = Settings(
         storage_url="s3://animations",
@@ -63,6 +126,23 @@ def test_a_storage_that_is_away_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(StorageUnavailable) as caught:
         open_storage(away).check()
     assert "127.0.0.1" not in caught.value.detail
+
+
+def test_a_storage_that_accepts_and_says_nothing_is_given_up(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        away = Settings(
+            storage_url="s3://animations",
+            storage_endpoint_url=f"http://127.0.0.1:{silent.getsockname()[1]}",
+            storage_access_key_id="a",
+            storage_secret_access_key="b",
+            storage_timeout_s=1,
+        )
+        storage = open_storage(away)
+        started_s = time.monotonic()
+        for call in (storage.check, lambda: storage.put_bytes("animations/a/source", b"x")):
+            with pytest.raises(StorageUnavailable):
+                call()
+        assert time.monotonic() - started_s < 60
 
 
 def test_a_wrong_key_is_refused(s3_settings: Settings) -> None:

@@ -1,6 +1,24 @@
 -- What several scripts do with a record. Every record that is not final is in exactly one of two sets: QUEUED (and then
 -- in RINGS, by the time its doorbell is next to be rung) or LEASES.
 
+-- What happened so far, for the metrics: in the step in which it happens, so that no crash can make them differ.
+local function count(field, by)
+  redis.call('HINCRBY', COUNTS, field, by or 1)
+end
+
+-- A duration, in the first bucket that it fits into (WAIT_BUCKETS: upper ends in seconds).
+local function count_duration(name, duration_ms)
+  local bucket = 'inf'
+  for _, upper_s in ipairs(WAIT_BUCKETS) do
+    if duration_ms <= 1000 * upper_s then
+      bucket = string.format('%g', upper_s)
+      break
+    end
+  end
+  count(name .. '|' .. bucket)
+  count(name .. '|sum_ms', math.max(0, math.floor(duration_ms)))
+end
+
 -- Out of every set of work to be done.
 local function leave_lines(id)
   redis.call('ZREM', QUEUED, id)
@@ -21,6 +39,7 @@ end
 -- The one way into a final state. `error` is JSON, and only for 'failed'.
 local function finish(id, state, at_ms, error)
   local key = JOB .. id
+  count('finished|' .. state .. '|' .. (state == 'failed' and cjson.decode(error).code or ''))
   local client, retention_ms = unpack(redis.call('HMGET', key, 'client', 'retention_ms'))
   leave_lines(id)
   redis.call('ZREM', DEADLINES, id)

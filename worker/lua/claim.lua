@@ -30,6 +30,12 @@ if tonumber(attempt) >= tonumber(ARGV[4]) then
   finish(id, 'failed', now, ARGV[5])
   return -1
 end
+count('attempts')
+if state == 'queued' then
+  count_duration('queue_wait', now - redis.call('ZSCORE', QUEUED, id))
+else
+  count('redelivered|owner_gone')
+end
 leave_lines(id)
 redis.call('HINCRBY', key, 'version', 1)
 redis.call('HINCRBY', key, 'attempt', 1)

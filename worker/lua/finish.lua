@@ -14,6 +14,9 @@ if state == 'canceled' and fence == ARGV[2] then
   return 2
 end
 if state ~= 'processing' or fence ~= ARGV[2] then
+  if ARGV[3] == 'succeeded' then
+    count('commits_fenced')
+  end
   return 0
 end
 local now = now_ms()
@@ -25,6 +28,7 @@ finish(id, ARGV[3], now, ARGV[4])
 redis.call('HSET', key, 'frames_done', ARGV[5])
 if ARGV[3] == 'succeeded' then
   redis.call('HSET', key, 'result', ARGV[4])
+  count_duration('run', now - claimed_ms)
   -- Frames a second from claim to commit, with fetching and storing: what somebody who waits wants to know.
   local speed = 1000 * ARGV[5] / math.max(1, now - claimed_ms)
   local before = redis.call('HGET', SPEEDS, ARGV[6])

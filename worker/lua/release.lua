@@ -15,6 +15,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', LEASES, '-inf', '(' .. now, 'LIM
     given_up[#given_up + 1] = id
   else
     enqueue(id, now)
+    count('redelivered|lease_expired')
     released[#released + 1] = id
   end
 end

@@ -20,5 +20,6 @@ if canceled == '1' then
   return 2
 end
 enqueue(id, now + ARGV[3])
+count('redelivered|retry')
 redis.call('HSET', JOB .. id, 'last_error', ARGV[4])
 return 1

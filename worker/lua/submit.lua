@@ -33,6 +33,7 @@ if retried ~= '' and redis.call('ZREM', DEAD, retried) == 0 then
   return {'not_dead'}
 end
 local now = now_ms()
+count('submitted')
 redis.call('HSET', key,
   'id', id, 'state', 'queued', 'version', 1, 'attempt', 0, 'fence', 0,
   'created_ms', now, 'deadline_ms', now + ARGV[7], 'retention_ms', ARGV[8], 'rings', 1, 'cancel_requested', 0,
