@@ -16,10 +16,11 @@ from api.access import Door
 from api.dependencies import Services, caller
 from api.forecast import Forecaster
 from api.housekeeper import Housekeeper
+from api.metrics import ApiMetrics
 from api.middleware import RequestBorder
 from api.object_sweeper import ObjectSweeper
 from api.rate_limits import RateLimiter
-from api.routes import animations, events, health, models, results
+from api.routes import animations, events, health, metrics, models, results
 from api.settings import ApiSettings
 from api.shutdown import told_to_stop
 from api.upload_folder import open_upload_folder
@@ -42,13 +43,14 @@ def create_app(settings: Settings | None = None, api_settings: ApiSettings | Non
     """The application on these settings, by default those of the environment. Connects when it is started."""
     settings = settings or Settings()
     api_settings = api_settings or ApiSettings()
+    numbers = ApiMetrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         logs.configure(settings.log_level)
         with ExitStack() as stack:
             app.state.services = services = await anyio.to_thread.run_sync(
-                lambda: _open_services(stack, settings, api_settings)
+                lambda: _open_services(stack, settings, api_settings, numbers)
             )
             housekeeper = Housekeeper(services.job_store, services.ring, api_settings)
             sweeper = ObjectSweeper(services.job_store, services.storage, services.uploads.folder.parent, api_settings)
@@ -79,17 +81,18 @@ def create_app(settings: Settings | None = None, api_settings: ApiSettings | Non
             {"name": "service", "description": "What this service has and how it is."},
         ],
     )
-    # Everything behind the door, but for what says whether the process is well.
+    # Everything behind the door, but for what says whether the process is well; metrics have a second key to it.
     app.include_router(health.router)
+    app.include_router(metrics.router)
     for routes in (animations, events, results, models):
         app.include_router(routes.router, dependencies=[Depends(caller)])
     problem_answers.install_handlers(app, api_settings.retry_after_s)
     openapi.complete(app)
-    app.add_middleware(RequestBorder, settings=api_settings)
+    app.add_middleware(RequestBorder, settings=api_settings, metrics=numbers)
     return app
 
 
-def _open_services(stack: ExitStack, settings: Settings, api_settings: ApiSettings) -> Services:
+def _open_services(stack: ExitStack, settings: Settings, api_settings: ApiSettings, numbers: ApiMetrics) -> Services:
     job_store = JobStore.connect(settings)
     stack.callback(job_store.close)
     # Keys and quotas share connections of their own, so that no long look at records keeps callers waiting at the door.
@@ -98,6 +101,7 @@ def _open_services(stack: ExitStack, settings: Settings, api_settings: ApiSettin
     door = Door(KeyStore(client, settings), RateLimiter(client), api_settings, allow_anonymous=settings.allow_anonymous)
     queue = make_queue(settings, only_rings=True)
     stack.callback(queue.close)
+    numbers.show_animations(job_store, client)
     upload_dir = api_settings.upload_dir or settings.data_dir / "uploads"
     folder = stack.enter_context(open_upload_folder(upload_dir))
     return Services(
@@ -105,9 +109,10 @@ def _open_services(stack: ExitStack, settings: Settings, api_settings: ApiSettin
         api_settings=api_settings,
         door=door,
         job_store=job_store,
-        storage=open_storage(settings),
+        storage=open_storage(settings, numbers.storage_call),
         ring=partial(ring, queue),
         uploads=UploadDesk(folder=folder, settings=api_settings, media_limits=settings.limits),
         watcher=Watcher(job_store, api_settings.watch_interval_s),
         forecaster=Forecaster(job_store),
+        metrics=numbers,
     )

@@ -13,6 +13,7 @@ from fastapi import Depends, Header, Path, Request
 from api.access import Caller, Door
 from api.errors import Gone, NotFound
 from api.forecast import Forecaster
+from api.metrics import ApiMetrics
 from api.settings import ApiSettings
 from api.uploads import UploadDesk
 from api.waiting import wait_preference
@@ -37,6 +38,7 @@ class Services:
     uploads: UploadDesk
     watcher: Watcher
     forecaster: Forecaster
+    metrics: ApiMetrics
 
 
 P = ParamSpec("P")

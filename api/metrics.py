@@ -11,13 +11,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 
+import redis
 from prometheus_client import CollectorRegistry, Counter, Histogram, Info, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from worker import logs
 from worker.errors import QueueUnavailable
-from worker.job_counts import Durations
+from worker.job_counts import Durations, read_job_counts
 from worker.job_store import JobStore
 
 CONTENT_TYPE = "text/plain; version=1.0.0; charset=utf-8"
@@ -30,7 +31,7 @@ log = logs.get_logger(__name__)
 class ApiMetrics:
     """The numbers of one application; safe to share between threads."""
 
-    def __init__(self, job_store: JobStore | None = None) -> None:
+    def __init__(self) -> None:
         self._registry = CollectorRegistry()
         registry = self._registry
         self._requests = Counter(
@@ -53,12 +54,10 @@ class ApiMetrics:
         )
         Info("animato_build", "The version that runs.", registry=registry).info({"version": version("animato")})
         ProcessCollector(registry=registry)
-        self.watch(job_store)
 
-    def watch(self, job_store: JobStore | None) -> None:
-        """Show the numbers of `job_store` too."""
-        if job_store is not None:
-            self._registry.register(_OfAnimations(job_store))
+    def show_animations(self, job_store: JobStore, client: redis.Redis) -> None:
+        """Show the numbers of all animations and workers too."""
+        self._registry.register(_OfAnimations(job_store, client))
 
     def answered(self, method: str, route: str | None, status: int, received_bytes: int, took_s: float) -> None:
         """Count a request; `route` is the template of its path, None when none fits."""
@@ -81,8 +80,8 @@ class ApiMetrics:
 class _OfAnimations(Collector):
     """Read anew each time; without Redis only `animato_queue_up 0` is left of it."""
 
-    def __init__(self, job_store: JobStore) -> None:
-        self._job_store = job_store
+    def __init__(self, job_store: JobStore, client: redis.Redis) -> None:
+        self._job_store, self._client = job_store, client
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: registering must not wait for Redis."""
@@ -101,7 +100,7 @@ class _OfAnimations(Collector):
         yield up
 
     def _read(self) -> list[Metric]:
-        counts, workers = self._job_store.counts(), self._job_store.workers_alive()
+        counts, workers = read_job_counts(self._client), self._job_store.workers_alive()
         finished = CounterMetricFamily(
             "animato_jobs_finished", "Animations that ended, by state and error code.", labels=["status", "code"]
         )

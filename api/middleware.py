@@ -16,6 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.metrics import ApiMetrics
 from api.problem_answers import CLIENT_CLOSED_REQUEST, problem_response, unexpected
 from api.settings import ApiSettings
 from worker import logs
@@ -23,7 +24,7 @@ from worker import logs
 log = logs.get_logger(__name__)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
-_QUIET_PATHS = {"/healthz", "/readyz"}
+_QUIET_PATHS = {"/healthz", "/readyz", "/metrics"}
 _SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     # JSON and videos need nothing of a browser; a page of ours has to send its own policy.
@@ -48,8 +49,9 @@ _LINGER_MAX_BYTES = 4 * 2**20
 class RequestBorder:
     """The outermost layer of the application."""
 
-    def __init__(self, app: ASGIApp, *, settings: ApiSettings) -> None:
+    def __init__(self, app: ASGIApp, *, settings: ApiSettings, metrics: ApiMetrics) -> None:
         self._app = app
+        self._metrics = metrics
         self._body_max_bytes = settings.body_max_bytes
         self._headers = dict(_SECURITY_HEADERS)
         if settings.hsts_max_age_s:
@@ -71,14 +73,18 @@ class RequestBorder:
             try:
                 await self._inner(scope, exchange.receive, exchange.send)
             finally:
+                took_s = time.monotonic() - started_s
+                status = exchange.status or CLIENT_CLOSED_REQUEST
+                route = getattr(scope.get("route"), "path", None)
+                self._metrics.answered(scope["method"], route, status, exchange.received_bytes, took_s)
                 write = log.debug if scope["path"] in _QUIET_PATHS else log.info
                 write(
                     "http_request",
                     method=scope["method"],
                     path=scope["path"],
-                    status=exchange.status or CLIENT_CLOSED_REQUEST,
+                    status=status,
                     received_bytes=exchange.received_bytes,
-                    duration_ms=round(1000 * (time.monotonic() - started_s)),
+                    duration_ms=round(1000 * took_s),
                 )
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:

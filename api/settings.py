@@ -83,6 +83,9 @@ class ApiSettings(BaseSettings):
     orphan_age_s: float = Field(default=3600.0, ge=600)
     """Younger objects are left alone: their animation may just be on its way."""
 
+    metrics_token: str = Field(default="", repr=False)
+    """Lets whoever sends it as `Authorization: Bearer` read `/metrics`, and nothing else."""
+
     ready_queue_timeout_s: float = Field(default=1.0, gt=0)
     ready_storage_timeout_s: float = Field(default=2.0, gt=0)
 

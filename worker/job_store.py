@@ -15,7 +15,6 @@ import redis
 from worker.backlog import Backlog, read_backlog
 from worker.idempotency_keys import IdempotencyKeys, KeyInUseError, KeyOfRemovedError, KeyReusedError, Reservation
 from worker.job_record import read_record
-from worker.job_counts import JobCounts, read_job_counts
 from worker.job_upkeep import GIVEN_UP, JobUpkeep
 from worker.jobs import AnimationOptions, Job, JobContext, JobError, JobInput, JobResult, JobState
 from worker.redis_client import PREFIX, connect, translated
@@ -172,10 +171,6 @@ class JobStore:
     def running_count(self) -> int:
         """How many animations have an owner now."""
         return self._redis.zcard(LEASES)  # pyright: ignore[reportReturnType]
-
-    def counts(self) -> JobCounts:
-        """What happened so far and what waits now, for the metrics."""
-        return read_job_counts(self._redis)
 
     @translated
     def live_count(self, client_id: str) -> int:

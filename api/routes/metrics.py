@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+import hmac
 
-from api.dependencies import ServicesDep, in_thread
+from fastapi import APIRouter, Depends, Request, Response
+
+from api.access import key_of
+from api.dependencies import ServicesDep, caller, in_thread
 from api.metrics import CONTENT_TYPE
 
-router = APIRouter()
+
+async def _may_read(request: Request, services: ServicesDep) -> None:
+    """The token for metrics opens this door and no other; without it, whoever may use the API."""
+    token = services.api_settings.metrics_token
+    if not token or not hmac.compare_digest((key_of(request) or "").encode(), token.encode()):
+        await caller(request, services)
+
+
+router = APIRouter(dependencies=[Depends(_may_read)])
 
 
 @router.get("/metrics", include_in_schema=False)
