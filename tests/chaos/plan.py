@@ -46,11 +46,11 @@ class Plan:
         return PRODUCTION if self.is_large else SHORT
 
     @contextmanager
-    def trial(self, *, watched: Storage | None = None, **cluster: Any) -> Iterator[Trial]:
+    def trial(self, *, times: Times | None = None, watched: Storage | None = None, **cluster: Any) -> Iterator[Trial]:
         """A fresh installation with clients and a watcher (which looks into `watched`, when clients see a proxy)."""
         dice = random.Random(f"{self.seed} {self.name}")
         with (
-            Cluster(self.folder, self.times, **cluster) as installation,
+            Cluster(self.folder, times or self.times, **cluster) as installation,
             Trial(self.name, installation, self.folder, dice, watched) as trial,
         ):
             yield trial

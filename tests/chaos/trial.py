@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,8 +18,10 @@ import httpx
 from tests.chaos.cluster import Cluster
 from tests.chaos.inputs import Behaviour, any_duration, make_clip, make_source, sha256
 from tests.chaos.ledger import Attempt, Counts, Ledger, Outcome, note_answer
+from tests.chaos.processes import Process
 from tests.chaos.watcher import Watcher
 from tests.conftest import wait_until
+from worker.errors import QueueUnavailable
 from worker.job_queue import make_queue, ring
 from worker.jobs import Job, JobInput, JobState, new_id
 from worker.storage import Storage, open_storage
@@ -45,7 +47,8 @@ class Trial:
         self.clip = make_clip(folder)
         self._folder = folder
         self._dice_lock = threading.Lock()
-        self._template: Job | None = None
+        self._template_job: Job | None = None
+        self._template_lock = threading.Lock()
         self._queue = make_queue(cluster.settings, only_rings=True)
 
     def __enter__(self) -> Self:
@@ -57,6 +60,10 @@ class Trial:
         self._queue.close()
 
     # -- clients ----------------------------------------------------------------------------------------------------
+
+    def _chance(self, share: float) -> bool:
+        with self._dice_lock:
+            return self.dice.random() < share
 
     def new_source(self, **behaviour: Any) -> bytes:
         """A source image; without a word on it, one that takes 0.2 to 3 s."""
@@ -97,32 +104,56 @@ class Trial:
 
     def store_inputs(self, source: bytes) -> tuple[str, JobInput]:
         """Store the files of an animation, as the API does before it writes the record; its new id and its input."""
-        if self._template is None:
-            self._template = self.cluster.store.get(self.submit_accepted())
-        assert self._template is not None
-        job_id, facts = new_id(), self._template.input
+        job_id, facts = new_id(), self._template().input
         driving_key, source_key = f"animations/{job_id}/driving", f"animations/{job_id}/source"
         for key, content in ((source_key, source), (driving_key, self.clip)):
-            path = self._folder / "stored"
+            path = self._folder / job_id
             path.write_bytes(content)
             self.storage.put_file(key, path, "application/octet-stream")
+            path.unlink()
         image = facts.source.model_copy(update={"sha256": sha256(source), "size_bytes": len(source)})
         return job_id, JobInput(source_key=source_key, source=image, driving_key=driving_key, driving=facts.driving)
 
-    def publish(self, job_id: str, job_input: JobInput) -> None:
-        """Write the record and ring, without the time that an upload takes."""
-        assert self._template is not None
+    def publish(self, job_id: str, job_input: JobInput) -> Attempt:
+        """Write the record and ring: what the API does with an upload that it has looked at."""
         attempt = self.ledger.open(job_input.source.sha256)
-        self.cluster.store.submit(job_id, job_input, self._template.options)
+        try:
+            self.cluster.store.submit(job_id, job_input, self._template().options)
+        except QueueUnavailable as error:
+            attempt.answer, attempt.code = "unknown" if error.outcome_unknown else "refused", error.code
+            return attempt
         attempt.answer, attempt.animation_id = "acknowledged", job_id
         self.watcher.follow(job_id)
-        ring(self._queue, job_id)
+        with suppress(QueueUnavailable):
+            ring(self._queue, job_id)
+        return attempt
+
+    def submit_directly(self, source: bytes | None = None) -> Attempt:
+        """`submit` without HTTP, upload and probe, which take many times what the queue takes."""
+        return self.publish(*self.store_inputs(source or self.new_source()))
+
+    def _template(self) -> Job:
+        """An animation that came by HTTP: what is submitted directly has its facts and options."""
+        with self._template_lock:
+            if self._template_job is None:
+                self._template_job = self.cluster.store.get(self.submit_accepted())
+                assert self._template_job is not None
+            return self._template_job
 
     @contextmanager
     def load(
-        self, count: int, *, outstanding: int, clients: int = 3, make: Callable[[], bytes] | None = None
+        self,
+        count: int,
+        *,
+        outstanding: int,
+        by_http: float = 1.0,
+        clients: int = 3,
+        make: Callable[[], bytes] | None = None,
     ) -> Iterator[None]:
-        """Send while in the block, and until `count` are acknowledged; at most `outstanding` are without an end."""
+        """Send while in the block, and until `count` are acknowledged; at most `outstanding` are without an end.
+
+        `by_http` is the share that goes the whole way through the API.
+        """
         leaving, stop = threading.Event(), threading.Event()
         acknowledged = itertools.count(1)
         enough = threading.Event()
@@ -131,7 +162,8 @@ class Trial:
             while not stop.is_set() and not (leaving.is_set() and enough.is_set()):
                 if not self.watcher.wait_until_open_at_most(outstanding - 1, 0.5):
                     continue
-                attempt = self.submit(make() if make else None)
+                submit = self.submit if self._chance(by_http) else self.submit_directly
+                attempt = submit(make() if make else None)
                 if attempt.answer != "acknowledged":
                     stop.wait(_AFTER_A_REFUSAL_S)
                 elif next(acknowledged) >= count:
@@ -157,14 +189,18 @@ class Trial:
         Only one that has come up is killed, and mostly one that works: killing what is still starting proves little.
         """
         wait_until(lambda: bool(self.cluster.ready_workers()), "a worker is up", 60)
-        up = self.cluster.ready_workers()
-        busy = [worker for worker in up if any(map(self.watcher.owned_by, worker.children()))]
-        worker = self.dice.choice(busy if busy and self.dice.random() < _PREFER_BUSY else up)
+        if self.dice.random() < _PREFER_BUSY:
+            with suppress(AssertionError):  # Nobody has work: then an idle one it is.
+                wait_until(lambda: bool(self._busy_workers()), "a worker is busy", 5)
+        worker = self.dice.choice(self._busy_workers() or self.cluster.ready_workers())
         pids = set(worker.children())
         worker.kill()
         hit = self.watcher.killed(pids)
         worker.start()
         return hit
+
+    def _busy_workers(self) -> list[Process]:
+        return [worker for worker in self.cluster.ready_workers() if any(map(self.watcher.owned_by, worker.children()))]
 
     # -- what was seen ----------------------------------------------------------------------------------------------
 

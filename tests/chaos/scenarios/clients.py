@@ -43,8 +43,8 @@ def r10_cancel_storm(plan: Plan) -> Outcome:
 
         threads = []
         while len(threads) < count:
-            trial.watcher.wait_until_open_at_most(8, 60)
-            job_id = trial.submit_accepted(trial.new_source(seconds=trial.dice.uniform(0.5, 3.0)))
+            trial.watcher.wait_until_open_at_most(5, 60)
+            job_id = trial.submit_directly(trial.new_source(seconds=trial.dice.uniform(0.5, 3.0))).animation_id
             arguments = (job_id, trial.dice.uniform(0.0, 3.0), trial.dice.choice(trial.cluster.urls))
             threads.append(threading.Thread(target=cancel_later, args=arguments))
             threads[-1].start()

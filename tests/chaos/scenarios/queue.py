@@ -25,7 +25,7 @@ def r4_redis_killed(plan: Plan) -> Outcome:
     kills, down_s, resumed_s = plan.pick(3, 20), plan.pick((0.5, 1.5), (1.0, 4.0)), []
     with plan.trial() as trial:
         cluster = trial.cluster
-        with trial.load(plan.pick(15, 200), outstanding=8), _asking(trial) as answers:
+        with trial.load(plan.pick(15, 200), outstanding=6, by_http=0.2), _asking(trial) as answers:
             for _ in range(kills):
                 pause(trial.dice.uniform(*plan.pick((0.5, 2.0), (3.0, 6.0))))
                 cluster.redis.kill()
@@ -52,7 +52,7 @@ def r5_frozen_past_the_lease(plan: Plan) -> Outcome:
     frozen_s, thaws = plan.pick(3.0, 90.0), plan.pick(3, 9)
     with plan.trial() as trial:
         cluster = trial.cluster
-        with trial.load(plan.pick(10, 100), outstanding=8), _asking(trial, patience_s=30) as answers:
+        with trial.load(plan.pick(10, 100), outstanding=6, by_http=0.2), _asking(trial, patience_s=30) as answers:
             pause(trial.dice.uniform(0.5, 1.5))
             cluster.redis.signal_group(signal.SIGSTOP)
             pause(frozen_s)
@@ -73,24 +73,22 @@ def _commits_of_the_frozen(trial: Trial, count: int) -> int:
     """Freeze a child with its result in hand until another has finished the animation, then let it go on."""
     refused = 0
     for _ in range(count):
-        job_id = trial.submit_accepted(trial.new_source(seconds=0.2, poison="freeze"))
+        job_id = trial.submit_directly(trial.new_source(seconds=0.2, poison="freeze")).animation_id
         patience_s = 30 + 5 * trial.cluster.times.lease_s
         wait_until(lambda job_id=job_id: trial.watcher.ended_at_s(job_id) is not None, "another ends it", patience_s)
         children = [pid for worker in trial.cluster.workers for pid in worker.children()]
         for pid in filter(is_stopped, children):
             os.kill(pid, signal.SIGCONT)
-        wait_until(lambda job_id=job_id: _left(trial, job_id), "the late one has had its say", 60)
+        wait_until(lambda job_id=job_id: _has_had_its_say(trial, job_id), "the late one has had its say", 60)
         job = trial.watcher.last(job_id)
         refused += bool(job and job.state is JobState.SUCCEEDED and job.attempt == 2)
     return refused
 
 
-def _left(trial: Trial, job_id: str) -> bool:
-    """Whether a runner of the animation has said that it is no longer its own."""
-    return any(
-        event.get("event") == "animation_left" and event.get("animation_id") == job_id
-        for event in trial.worker_events()
-    )
+def _has_had_its_say(trial: Trial, job_id: str) -> bool:
+    """Whether a runner has said that the animation is not its own any more (or, unguarded, has ended it)."""
+    said = [event["event"] for event in trial.worker_events() if event.get("animation_id") == job_id]
+    return "animation_left" in said or said.count("animation_succeeded") > 1
 
 
 def _claims(trial: Trial) -> int:

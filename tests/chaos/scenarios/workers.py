@@ -6,7 +6,7 @@ import os
 import signal
 import time
 
-from tests.chaos.cluster import pause
+from tests.chaos.cluster import PRODUCTION, pause
 from tests.chaos.ledger import Outcome, percentile
 from tests.chaos.plan import Plan
 from tests.chaos.processes import Process
@@ -19,7 +19,7 @@ def r1_worker_groups_killed(plan: Plan) -> Outcome:
     """SIGKILL for the whole group of a random worker, again and again, under load."""
     kills, busy = plan.pick(10, 300), 0
     with plan.trial(workers=plan.pick(3, 6)) as trial:
-        with trial.load(plan.pick(40, 2000), outstanding=plan.pick(8, 24)):
+        with trial.load(plan.pick(40, 2000), outstanding=plan.pick(6, 18), by_http=0.1):
             for _ in range(kills):
                 pause(trial.dice.uniform(*plan.pick((0.4, 1.0), (1.0, 3.0))))
                 busy += trial.kill_a_worker()
@@ -33,9 +33,10 @@ def r1_worker_groups_killed(plan: Plan) -> Outcome:
 
 def r2_pool_children_killed(plan: Plan) -> Outcome:
     """SIGKILL for a working child of a pool; its parent lives and rings again at once."""
-    wanted, kills = plan.pick(10, 60), 0
-    with plan.trial() as trial:
-        with trial.load(plan.pick(20, 200), outstanding=3):
+    wanted, kills = plan.pick(8, 60), 0
+    # Long leases also in the small size: with short ones it would not be seen who brings the animations back.
+    with plan.trial(times=PRODUCTION) as trial:
+        with trial.load(plan.pick(20, 200), outstanding=3, by_http=0.1):
             while kills < wanted:
                 pause(trial.dice.uniform(0.1, 0.5))
                 pid = trial.dice.choice(trial.cluster.workers[trial.dice.randrange(3)].children() or [0])
@@ -88,7 +89,7 @@ def r8_poison(plan: Plan) -> Outcome:
         flow_s = _time_of(trial, good)
         started_s = time.monotonic()
         poisoned = [
-            trial.submit_accepted(trial.new_source(seconds=0.2, poison=kind))  # among the good ones
+            trial.submit_directly(trial.new_source(seconds=0.2, poison=kind)).animation_id  # among the good ones
             for kind in kinds
         ]
         with_poison_s = _time_of(trial, good, besides=len(kinds))
@@ -113,7 +114,7 @@ def r9_rolling_restart(plan: Plan) -> Outcome:
     """SIGTERM to each worker in turn under load: it finishes its animation and goes; the next one takes over."""
     rounds, slowest_s, polite = plan.pick(1, 4), 0.0, True
     with plan.trial() as trial:
-        with trial.load(plan.pick(20, 200), outstanding=8):
+        with trial.load(plan.pick(20, 200), outstanding=6, by_http=0.1):
             for worker in trial.cluster.workers * rounds:
                 pause(trial.dice.uniform(0.3, 1.0))
                 asked_s = time.monotonic()
@@ -158,7 +159,7 @@ def _freeze_while_it_listens(trial: Trial, worker: Process) -> None:
 def _time_of(trial: Trial, count: int, besides: int = 0) -> float:
     """How long `count` short animations take from the first POST to the last end, beside others."""
     started_s = time.monotonic()
-    with trial.load(count, outstanding=6 + besides, make=lambda: trial.new_source(seconds=0.5)):
+    with trial.load(count, outstanding=6 + besides, by_http=0, make=lambda: trial.new_source(seconds=0.5)):
         pass
     mine = [attempt.animation_id for attempt in trial.ledger.attempts[-count:]]
     wait_until(lambda: all(trial.watcher.ended_at_s(job_id) for job_id in mine), "the others end", 300)
