@@ -6,12 +6,13 @@ The only file that imports Celery. The numbers and why they are so: docs/decisio
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from billiard.process import current_process
 from celery import Celery
 from celery.exceptions import SoftTimeLimitExceeded as TimeLimitReached
-from celery.signals import heartbeat_sent, setup_logging
+from celery.signals import heartbeat_sent, setup_logging, worker_ready
 from kombu.exceptions import OperationalError
 
 from worker import logs
@@ -23,6 +24,8 @@ __all__ = ["TimeLimitReached", "make_queue", "pool_index", "ring"]
 
 _IMPATIENT = {"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5}
 """How kombu connects: by default it tries for seconds, and here the housekeeper rings again anyway."""
+
+_LOOK_AT_CHILDREN_S = 0.5
 
 
 def make_queue(settings: Settings, *, only_rings: bool = False) -> Celery:
@@ -73,6 +76,7 @@ def make_queue(settings: Settings, *, only_rings: bool = False) -> Celery:
     alive = settings.data_dir / "worker-alive"
     # The parent's own timer beats while a child works: a health check never takes a long job for a dead worker.
     heartbeat_sent.connect(lambda **_: _touch(alive), weak=False)
+    worker_ready.connect(_watch_children, weak=False)
     app.set_default()
     return app
 
@@ -83,6 +87,15 @@ def ring(queue: Celery, job_id: str) -> None:
         queue.send_task(TASK_NAME, args=[job_id], queue=QUEUE_NAME, retry=False, ignore_result=True)
     except (OperationalError, OSError) as error:
         raise QueueUnavailable("The queue does not answer.", hint="Try again in a moment.") from error
+
+
+def _watch_children(sender: Any, **_: object) -> None:
+    """Look after the pool's children often; called again after each reconnection, which clears the timers.
+
+    Celery is told of a child's end when its pipe closes. That is a moment before the kernel has the exit code: on a
+    busy machine it finds nobody dead then, and looks again only after 5 s.
+    """
+    sender.hub.call_repeatedly(_LOOK_AT_CHILDREN_S, sender.pool.maintain_pool)
 
 
 def _touch(path: Path) -> None:
