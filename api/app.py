@@ -23,6 +23,7 @@ from api.rate_limits import RateLimiter
 from api.routes import animations, events, health, metrics, models, results
 from api.settings import ApiSettings
 from api.shutdown import told_to_stop
+from api.signed_links import LinkSigner
 from api.upload_folder import open_upload_folder
 from api.uploads import UploadDesk
 from api.watching import Watcher
@@ -84,7 +85,8 @@ def create_app(settings: Settings | None = None, api_settings: ApiSettings | Non
     # Everything behind the door, but for what says whether the process is well; metrics have a second key to it.
     app.include_router(health.router)
     app.include_router(metrics.router)
-    for routes in (animations, events, results, models):
+    app.include_router(results.router)  # brings a door of its own: a signed link opens it too
+    for routes in (animations, events, models):
         app.include_router(routes.router, dependencies=[Depends(caller)])
     problem_answers.install_handlers(app, api_settings.retry_after_s)
     openapi.complete(app)
@@ -108,6 +110,7 @@ def _open_services(stack: ExitStack, settings: Settings, api_settings: ApiSettin
         settings=settings,
         api_settings=api_settings,
         door=door,
+        links=LinkSigner(client, api_settings),
         job_store=job_store,
         storage=open_storage(settings, numbers.storage_call),
         ring=partial(ring, queue),

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, ParamSpec, TypeVar
 
 import anyio.to_thread
-from fastapi import Depends, Header, Path, Request
+from fastapi import Depends, Header, Path, Query, Request
 
 from api.access import Caller, Door
 from api.errors import Gone, NotFound
 from api.forecast import Forecaster
 from api.metrics import ApiMetrics
 from api.settings import ApiSettings
+from api.signed_links import LinkSigner
 from api.uploads import UploadDesk
 from api.waiting import wait_preference
 from api.watching import Watcher
+from worker.errors import QueueUnavailable
 from worker.job_store import JobStore
 from worker.jobs import Job, is_id
 from worker.settings import Settings
@@ -31,6 +34,7 @@ class Services:
     settings: Settings
     api_settings: ApiSettings
     door: Door
+    links: LinkSigner
     job_store: JobStore
     storage: Storage
     ring: Callable[[str], None]
@@ -59,7 +63,15 @@ ServicesDep = Annotated[Services, Depends(_services)]
 
 async def caller(request: Request, services: ServicesDep) -> Caller:
     """Who asks; nobody passes who may not. `app` puts it before all routes that are not open."""
-    return await in_thread(services.door.admit, request)
+    return await in_thread(_enter, request, services)
+
+
+def _enter(request: Request, services: Services) -> Caller:
+    who = services.door.admit(request)
+    # Once in the life of a process: links are made where nothing may wait for Redis.
+    with suppress(QueueUnavailable):
+        services.links.load()
+    return who
 
 
 CallerDep = Annotated[Caller, Depends(caller)]
@@ -101,6 +113,26 @@ async def _job(animation_id: AnimationId, job: OwnJobDep, who: CallerDep, servic
 
 JobDep = Annotated[Job, Depends(_job)]
 """The caller's animation; else 404, or 410 when its time is over."""
+
+
+async def _linked_job(
+    animation_id: AnimationId,
+    request: Request,
+    services: ServicesDep,
+    expires: Annotated[str | None, Query(description="Part of a signed link, as `result.url` has it.")] = None,
+    signature: Annotated[str | None, Query(description="Part of a signed link: with it no key is needed.")] = None,
+) -> Job:
+    if expires is None and signature is None:
+        return await _job(animation_id, await caller(request, services), services)
+    await in_thread(services.links.check, animation_id, expires, signature)
+    job = await in_thread(services.job_store.get, animation_id)
+    if job is None:
+        raise NotFound("The animation of this link was deleted.")
+    return job
+
+
+LinkedJobDep = Annotated[Job, Depends(_linked_job)]
+"""The animation that is meant, for its owner or for whoever has a signed link to its result."""
 
 
 def _wait_s(

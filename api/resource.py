@@ -21,15 +21,26 @@ async def shown(job: Job, services: Services, root_path: str) -> Animation:
             position = await in_thread(services.job_store.queue_position, job.id)
     if not job.state.is_terminal and (forecast := await services.forecaster.newest()):
         eta_s = forecast.eta_s(job)
-    return Animation.of(job, queue_position=position, eta_s=eta_s, root_path=root_path)
+    return public(job, services, root_path, queue_position=position, eta_s=eta_s)
+
+
+def public(
+    job: Job, services: Services, root_path: str, *, queue_position: int | None = None, eta_s: int | None = None
+) -> Animation:
+    """The same without looking anything up: with its link, but without place and end unless they are given."""
+    link = services.links.link(job.id, root_path) if job.state is JobState.SUCCEEDED else None
+    return Animation.of(job, queue_position=queue_position, eta_s=eta_s, root_path=root_path, result_link=link)
 
 
 async def resource(job: Job, request: Request, response: Response, services: Services) -> Animation:
     """The animation for an answer; sets `ETag`, `Cache-Control` and, while it goes on, `Retry-After`."""
     animation = await shown(job, services, root_path(request))
-    # Weak: the estimate is not in it, as it changes all the time. The place in the queue changes without the record.
-    place = "" if animation.queue_position is None else f"-{animation.queue_position}"
-    response.headers["ETag"] = f'W/"{job.version}{place}"'
+    # Weak: the estimate is not in it, as it changes all the time. The place in the queue and the link to the result
+    # change without the record.
+    changing = animation.queue_position
+    if animation.result and animation.result.url_expires_at:
+        changing = round(animation.result.url_expires_at.timestamp())
+    response.headers["ETag"] = f'W/"{job.version}"' if changing is None else f'W/"{job.version}-{changing}"'
     response.headers["Cache-Control"] = "no-store"
     if not job.state.is_terminal:
         response.headers["Retry-After"] = str(services.api_settings.poll_after_s)

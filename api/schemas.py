@@ -76,6 +76,8 @@ class AnimationResult(PublicModel):
     has_audio: bool
     model: str
     warnings: tuple[str, ...] = Field(description="What was done differently from what was asked, in sentences.")
+    url: str | None = Field(description="A link to the video that works without a key until `url_expires_at`.")
+    url_expires_at: datetime | None
 
 
 class AnimationError(PublicModel):
@@ -124,8 +126,16 @@ class Animation(PublicModel):
     links: AnimationLinks
 
     @classmethod
-    def of(cls, job: Job, *, queue_position: int | None, eta_s: int | None = None, root_path: str = "") -> Animation:
-        """The public side of a record."""
+    def of(
+        cls,
+        job: Job,
+        *,
+        queue_position: int | None,
+        eta_s: int | None = None,
+        root_path: str = "",
+        result_link: tuple[str, datetime] | None = None,
+    ) -> Animation:
+        """The public side of a record. `result_link` is a link to its result, and when that expires."""
         path = f"{root_path}/animations/{job.id}"
         done = job.state is JobState.SUCCEEDED
         return cls(
@@ -142,7 +152,7 @@ class Animation(PublicModel):
             expires_at=None if job.expires_at is None else as_utc(job.expires_at),
             input=AnimationInput(source_image=job.input.source, driving_video=job.input.driving),
             options=job.options,
-            result=_public_result(job.result) if job.result and done else None,
+            result=_public_result(job.result, result_link) if job.result and done else None,
             error=_public_error(job.error) if job.error and job.state is JobState.FAILED else None,
             links=AnimationLinks(
                 self=path,
@@ -201,8 +211,9 @@ class Readiness(PublicModel):
     checks: dict[str, Literal["ok"]] = Field(examples=[{"queue": "ok", "storage": "ok"}])
 
 
-def _public_result(result: JobResult) -> AnimationResult:
-    return AnimationResult(**result.model_dump(exclude={"key"}))
+def _public_result(result: JobResult, link: tuple[str, datetime] | None) -> AnimationResult:
+    url, expires_at = link or (None, None)
+    return AnimationResult(**result.model_dump(exclude={"key"}), url=url, url_expires_at=expires_at)
 
 
 def _public_error(error: JobError) -> AnimationError:

@@ -75,6 +75,8 @@ class Settings(BaseSettings):
     """Empty: the folder `<data_dir>/objects`. Else `file:///folder`, `s3://bucket/prefix`, ..."""
     storage_endpoint_url: str = ""
     """Of an S3 server that is not Amazon's, such as `http://object-store:8333`."""
+    storage_public_endpoint_url: str = ""
+    """The same server as clients reach it, for `ANIMATO_RESULT_REDIRECT`; empty: the same address."""
     storage_region: str = "us-east-1"
     storage_access_key_id: str = ""
     storage_secret_access_key: str = Field(default="", repr=False)

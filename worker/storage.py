@@ -99,16 +99,29 @@ class Storage(Protocol):
         """Raise StorageUnavailable unless the storage answers."""
         ...
 
+    def presigned_url(self, key: str, ttl_s: int) -> str | None:
+        """A URL under which the storage itself hands out the object for `ttl_s`; None when it has no such thing."""
+        ...
+
 
 class ObjectStorage(Storage):
     """`Storage` over obstore; safe to share between threads."""
 
     def __init__(
-        self, store: obstore.store.ObjectStore, *, folder: Path | None = None, timed: Timer = _untimed
+        self,
+        store: obstore.store.ObjectStore,
+        *,
+        folder: Path | None = None,
+        public_store: obstore.store.S3Store | None = None,
+        timed: Timer = _untimed,
     ) -> None:
-        """`folder` is where a local store keeps its files: those are written here, durably. `timed` times a call."""
+        """`folder` is where a local store keeps its files: those are written here, durably. `timed` times a call.
+
+        `public_store` is the same store under the address that clients reach: a signature is good for one host only.
+        """
         self._store = store
         self._folder = folder
+        self._public_store = public_store or store
         self._timed = timed
 
     @override
@@ -192,6 +205,15 @@ class ObjectStorage(Storage):
         with suppress(FileNotFoundError):  # The storage answered: that is all we asked.
             self.head(_PROBE_KEY)
 
+    @override
+    def presigned_url(self, key: str, ttl_s: int) -> str | None:
+        if not isinstance(
+            self._public_store, obstore.store.S3Store | obstore.store.GCSStore | obstore.store.AzureStore
+        ):
+            return None
+        with _errors_translated(key):
+            return obstore.sign(store, "GET", key, timedelta(seconds=ttl_s))
+
 
 def open_storage(settings: Settings, timed: Timer = _untimed) -> Storage:
     """The storage that `settings.storage_url` names; a local folder is created when it is missing."""
@@ -215,7 +237,11 @@ def open_storage(settings: Settings, timed: Timer = _untimed) -> Storage:
             config["access_key_id"] = settings.storage_access_key_id
             config["secret_access_key"] = settings.storage_secret_access_key
         store = obstore.store.S3Store.from_url(url, config=config, client_options=client, retry_config=retries)
-        return ObjectStorage(store, timed=timed)
+        public_store = None
+        if settings.storage_public_endpoint_url:
+            public: S3Config = {**config, "endpoint": settings.storage_public_endpoint_url}
+            public_store = obstore.store.S3Store.from_url(url, config=public, client_options=client)
+        return ObjectStorage(store, public_store=public_store, timed=timed)
     store = obstore.store.from_url(url, client_options=client, retry_config=retries)
     return ObjectStorage(store, timed=timed)
 

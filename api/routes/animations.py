@@ -17,7 +17,7 @@ from api.errors import Conflict, NotFound
 from api.idempotency import read_key
 from api.object_sweeper import delete_objects
 from api.openapi import problems, upload_form
-from api.resource import resource, root_path
+from api.resource import public, resource, root_path
 from api.schemas import Animation, AnimationList
 from api.submission import receive, ring_doorbell
 from api.waiting import wait_for_change, wait_for_end
@@ -153,7 +153,7 @@ async def list_animations(
     jobs, more_before = await in_thread(_page, services, who, wanted, before, status)
     response.headers["Cache-Control"] = "no-store"
     return AnimationList(
-        data=[Animation.of(job, queue_position=None, root_path=root_path(request)) for job in jobs],
+        data=[public(job, request, services) for job in jobs],
         next_cursor=write_cursor(more_before) if more_before else None,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
-from api.dependencies import JobDep, Services, ServicesDep, in_thread
+from api.dependencies import LinkedJobDep, Services, ServicesDep, in_thread
 from api.entity_tags import matches
 from api.errors import Conflict, Gone, RangeOutside
 from api.openapi import problems
@@ -26,6 +26,8 @@ _SUFFIXES = {"video/mp4": ".mp4"}
     response_class=StreamingResponse,
     responses={
         **problems(
+            (403, "link_invalid"),
+            (403, "link_expired"),
             (404, "animation_not_found"),
             (409, "not_finished"),
             (409, "animation_failed"),
@@ -39,11 +41,12 @@ _SUFFIXES = {"video/mp4": ".mp4"}
         200: {"description": "The whole video. Its ETag is the SHA-256 of its bytes.", "content": _VIDEO},
         206: {"description": "The bytes that `Range` asks for (one range).", "content": _VIDEO},
         304: {"description": "The client has it already (If-None-Match)."},
+        307: {"description": "The storage has it (where the installation redirects): ask there, without the key."},
     },
 )
 @router.head(_RESULT_PATH, include_in_schema=False)
-async def download_result(request: Request, job: JobDep, services: ServicesDep) -> Response:
-    """The video as a file, or a part of it."""
+async def download_result(request: Request, job: LinkedJobDep, services: ServicesDep) -> Response:
+    """The video as a file, or a part of it. `result.url` of the animation is a link that needs no key for a while."""
     result = _result_of(job, services)
     etag = f'"{result.sha256}"'
     headers = {
@@ -52,6 +55,9 @@ async def download_result(request: Request, job: JobDep, services: ServicesDep) 
         # Kept by the client if it likes, but asked for again each time: it may be deleted.
         "Cache-Control": "private, no-cache",
     }
+    if "signature" in request.query_params:
+        # Who has the link may show the video in a page of their own.
+        headers["Cross-Origin-Resource-Policy"] = "cross-origin"
     if matches(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
     wanted = None
@@ -75,6 +81,11 @@ async def download_result(request: Request, job: JobDep, services: ServicesDep) 
         if request.method == "HEAD":
             await in_thread(services.storage.head, result.key)
             return Response(status_code=status, headers=headers, media_type=result.media_type)
+        if services.api_settings.result_redirect:
+            await in_thread(services.storage.head, result.key)
+            ttl_s = services.api_settings.link_ttl_s
+            if url := await in_thread(services.storage.presigned_url, result.key, ttl_s):
+                return Response(status_code=307, headers={"Location": url, "Cache-Control": "no-store"})
         chunks = await in_thread(services.storage.read, result.key, start, stop)
     except FileNotFoundError as error:
         raise Gone("The result is no longer stored.") from error
