@@ -195,9 +195,9 @@ class QueueFull(ApiError):
     http_status = 429
     closes_connection = True
 
-    def __init__(self, retry_after_s: int) -> None:
+    def __init__(self, retry_after_s: int, detail: str | None = None) -> None:
         super().__init__(
-            "As many animations are queued as this service allows.",
+            detail or "As many animations are queued as this service allows.",
             hint="Send it again after the time in Retry-After.",
             headers={"Retry-After": str(retry_after_s)},
         )

@@ -16,7 +16,7 @@ from worker import logs
 from worker.catalog import find_model
 from worker.errors import AnimationError, InvalidOptions, ModelUnavailable, QueueUnavailable
 from worker.idempotency_keys import Reservation
-from worker.job_store import QueueFullError
+from worker.job_store import ClientFullError, QueueFullError
 from worker.jobs import AnimationOptions, ImageFacts, Job, JobContext, JobInput, JobState, VideoFacts, new_id
 
 log = logs.get_logger(__name__)
@@ -53,7 +53,7 @@ async def receive(request: Request, services: Services, context: JobContext, ide
     async with held(services, idempotency_key, context.client_id) as key:
         if not (key and key.earlier):
             # Asked before the upload: nobody wants to send 100 MB to learn that the queue is away or full.
-            await check_queue(services)
+            await check_queue(services, context.client_id)
         async with services.uploads.receive(request, OPTION_FIELDS) as form:
             options = await in_thread(read_options, form.fields, services)
             fingerprint = fingerprint_of(form, options)
@@ -64,10 +64,13 @@ async def receive(request: Request, services: Services, context: JobContext, ide
             return await accept(services, form, facts, options, context, reservation)
 
 
-async def check_queue(services: Services) -> None:
+async def check_queue(services: Services, client_id: str | None) -> None:
     """Raise QueueFull when no animation can be accepted, QueueUnavailable when Redis does not answer."""
-    if await in_thread(services.job_store.queue_depth) >= services.api_settings.max_queued:
+    settings = services.api_settings
+    if await in_thread(services.job_store.queue_depth) >= settings.max_queued:
         raise await _queue_full(services)
+    if client_id is not None and await in_thread(services.job_store.under_way, client_id) >= settings.live_per_client:
+        raise await _queue_full(services, of_client=True)
 
 
 async def accept(
@@ -107,6 +110,7 @@ async def accept(
                 context,
                 reservation=reservation,
                 max_queued=services.api_settings.max_queued,
+                max_of_client=services.api_settings.live_per_client,
             )
     except Exception as error:
         if isinstance(error, QueueUnavailable) and error.outcome_unknown:
@@ -116,7 +120,7 @@ async def accept(
             raise
         await _delete_inputs(services, job_input)
         if isinstance(error, QueueFullError):
-            raise await _queue_full(services) from error
+            raise await _queue_full(services, of_client=isinstance(error, ClientFullError)) from error
         raise
     if job.id != job_id:
         # Another request with the same key was quicker: its reservation had outlived the process that held it.
@@ -149,9 +153,13 @@ def _invalid(errors: list[FieldProblem]) -> InvalidForm:
     return InvalidForm(detail, field=errors[0].field, errors=errors, hint="docs/api.md lists the options.")
 
 
-async def _queue_full(services: Services) -> QueueFull:
+async def _queue_full(services: Services, *, of_client: bool = False) -> QueueFull:
     """With the time until the next queued animation is likely to begin, and so a place is free."""
+    settings = services.api_settings
+    if of_client:
+        # Which of the client's animations ends next depends on those of others too: no estimate is honest.
+        return QueueFull(settings.retry_after_s, f"{settings.live_per_client} animations of this client are not finished.")
     forecast = await services.forecaster.newest()
     wait_s = forecast.slot_free_s if forecast else math.inf
-    shortest_s = services.api_settings.retry_after_s
+    shortest_s = settings.retry_after_s
     return QueueFull(shortest_s if wait_s == math.inf else round(min(max(wait_s, shortest_s), _LONGEST_RETRY_S)))

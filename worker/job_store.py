@@ -49,8 +49,13 @@ class QueueFullError(Exception):
     """As many animations are queued as are allowed."""
 
 
+class ClientFullError(QueueFullError):
+    """The client has as many animations under way as it may."""
+
+
 _REFUSED: dict[str, type[Exception]] = {
     "full": QueueFullError,
+    "client_full": ClientFullError,
     "not_dead": AlreadyRetriedError,
     "key_held": KeyInUseError,
     "key_used": KeyReusedError,
@@ -95,13 +100,14 @@ class JobStore:
         *,
         reservation: Reservation | None = None,
         max_queued: int | None = None,
+        max_of_client: int | None = None,
     ) -> Job:
         """Store a new record in state `queued`. From here on the animation ends in a terminal state.
 
         With a reserved key that stands for the same request already, the record of that one comes back. Raises
-        KeyInUseError, KeyReusedError, KeyOfRemovedError, and QueueFullError when `max_queued` are queued. With
-        `context.retry_of` that animation leaves the dead list in the same step; raises AlreadyRetriedError when it is
-        not on it.
+        KeyInUseError, KeyReusedError, KeyOfRemovedError, QueueFullError when `max_queued` are queued, ClientFullError
+        when `max_of_client` of the same client are not final. With `context.retry_of` that animation leaves the dead
+        list in the same step; raises AlreadyRetriedError when it is not on it.
         """
         context, settings = context or JobContext(), self._settings
         reserved = reservation or Reservation("", "")
@@ -121,6 +127,7 @@ class JobStore:
             "" if max_queued is None else max_queued,
             *reserved[:3],
             milliseconds(reserved.keep_s),
+            "" if max_of_client is None else max_of_client,
         )
         if outcome != "ok":
             raise _REFUSED[outcome](context.retry_of or reserved.key or job_id)
@@ -166,6 +173,11 @@ class JobStore:
     def queue_depth(self) -> int:
         """How many animations are queued."""
         return self._redis.zcard(QUEUED)  # pyright: ignore[reportReturnType]
+
+    @translated
+    def under_way(self, client_id: str) -> int:
+        """How many animations of a client are not final."""
+        return self._redis.scard(f"{CLIENT}{client_id}:live")  # pyright: ignore[reportReturnType]
 
     @translated
     def running_count(self) -> int:

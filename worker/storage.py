@@ -207,9 +207,8 @@ class ObjectStorage(Storage):
 
     @override
     def presigned_url(self, key: str, ttl_s: int) -> str | None:
-        if not isinstance(
-            self._public_store, obstore.store.S3Store | obstore.store.GCSStore | obstore.store.AzureStore
-        ):
+        store = self._public_store
+        if not isinstance(store, obstore.store.S3Store | obstore.store.GCSStore | obstore.store.AzureStore):
             return None
         with _errors_translated(key):
             return obstore.sign(store, "GET", key, timedelta(seconds=ttl_s))

@@ -153,7 +153,7 @@ async def list_animations(
     jobs, more_before = await in_thread(_page, services, who, wanted, before, status)
     response.headers["Cache-Control"] = "no-store"
     return AnimationList(
-        data=[public(job, request, services) for job in jobs],
+        data=[public(job, services, root_path(request)) for job in jobs],
         next_cursor=write_cursor(more_before) if more_before else None,
     )
 

@@ -10,6 +10,7 @@ import pytest
 from tests.api.conftest import Service, assert_problem
 from tests.conftest import job_result
 from worker.api_keys import KeyStore
+from worker.job_store import ClientFullError
 from worker.jobs import AnimationOptions, Job, JobContext, JobInput, new_id
 from worker.settings import Settings
 
@@ -97,3 +98,26 @@ def test_what_was_made_without_keys_belongs_to_no_key(serve: Serve, keys: KeySto
     keys.revoke("one")
     assert_problem(service.http.get(f"/animations/{owned.id}"), 404, "animation_not_found")
     assert ids(service.http) == [job.id]
+
+
+def test_a_client_has_only_so_many_under_way(serve: Serve, keys: KeyStore, files: object, job_input: JobInput) -> None:
+    service = serve(live_per_client=2)
+    with as_client(service, keys, "one") as one, as_client(service, keys, "two") as two:
+
+        def post(client: httpx.Client) -> httpx.Response:
+            return client.post("/animations", files=files)  # pyright: ignore
+
+        first = post(one).json()["id"]
+        assert post(one).status_code == 202
+        problem = assert_problem(post(one), 429, "queue_full")
+        assert "of this client" in str(problem["detail"])
+        assert post(two).status_code == 202
+
+        assert one.post(f"/animations/{first}/cancel").status_code == 202
+        assert post(one).status_code == 202
+        # The script refuses too, when several uploads end at once.
+        with pytest.raises(ClientFullError):
+            service.job_store.submit(
+                new_id(), job_input, AnimationOptions(), JobContext(client_id="one"), max_of_client=2
+            )
+    assert len(service.job_store.page(10)) == 4

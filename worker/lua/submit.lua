@@ -1,10 +1,11 @@
 -- Write the record of a new animation and put it in the queue, in one step.
 -- ARGV: id, input, options, frames_total, context, client or '', deadline_ms (from now), retention_ms,
 --       first ring after ms, id of the failed animation that this one retries or '', most queued or '' for no limit,
---       reserved key or '', its token, fingerprint of the request, life of the key in ms
+--       reserved key or '', its token, fingerprint of the request, life of the key in ms,
+--       most that the client may have under way or '' for no limit
 -- Returns an outcome, and with 'ok' the record:
 --   ok        written; or one that exists already, as it is: the same call, or the animation of the same key
---   full      the queue is full
+--   full      the queue is full; client_full: the client has as many under way as it may
 --   not_dead  the failed animation is not on the dead list any more: somebody else retries it
 --   key_held  another request of the same key is on its way; key_used: the key stands for another request;
 --   key_gone  the animation of the key was removed
@@ -28,6 +29,9 @@ if reserved ~= '' then
 end
 if ARGV[11] ~= '' and redis.call('ZCARD', QUEUED) >= tonumber(ARGV[11]) then
   return {'full'}
+end
+if client ~= '' and ARGV[16] ~= '' and redis.call('SCARD', CLIENT .. client .. ':live') >= tonumber(ARGV[16]) then
+  return {'client_full'}
 end
 if retried ~= '' and redis.call('ZREM', DEAD, retried) == 0 then
   return {'not_dead'}
