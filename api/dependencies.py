@@ -123,7 +123,8 @@ async def _linked_job(
     signature: Annotated[str | None, Query(description="Part of a signed link: with it no key is needed.")] = None,
 ) -> Job:
     if expires is None and signature is None:
-        return await _job(animation_id, await caller(request, services), services)
+        who = await caller(request, services)
+        return await _job(animation_id, await own_job(animation_id, who, services), who, services)
     await in_thread(services.links.check, animation_id, expires, signature)
     job = await in_thread(services.job_store.get, animation_id)
     if job is None:
