@@ -158,7 +158,9 @@ async def _queue_full(services: Services, *, of_client: bool = False) -> QueueFu
     settings = services.api_settings
     if of_client:
         # Which of the client's animations ends next depends on those of others too: no estimate is honest.
-        return QueueFull(settings.retry_after_s, f"{settings.live_per_client} animations of this client are not finished.")
+        return QueueFull(
+            settings.retry_after_s, f"{settings.live_per_client} animations of this client are not finished."
+        )
     forecast = await services.forecaster.newest()
     wait_s = forecast.slot_free_s if forecast else math.inf
     shortest_s = settings.retry_after_s
