@@ -16,8 +16,8 @@ from worker import logs
 from worker.catalog import find_model
 from worker.errors import AnimationError, InvalidOptions, ModelUnavailable, QueueUnavailable
 from worker.idempotency_keys import Reservation
-from worker.job_store import ClientFullError, QueueFullError
 from worker.jobs import AnimationOptions, ImageFacts, Job, JobContext, JobInput, JobState, VideoFacts, new_id
+from worker.submit_refusals import ClientFullError, QueueFullError
 
 log = logs.get_logger(__name__)
 

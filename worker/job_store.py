@@ -13,13 +13,14 @@ from typing import Any, Literal, NamedTuple, Self
 import redis
 
 from worker.backlog import Backlog, read_backlog
-from worker.idempotency_keys import IdempotencyKeys, KeyInUseError, KeyOfRemovedError, KeyReusedError, Reservation
+from worker.idempotency_keys import IdempotencyKeys, Reservation
 from worker.job_record import read_record
 from worker.job_upkeep import GIVEN_UP, JobUpkeep
 from worker.jobs import AnimationOptions, Job, JobContext, JobError, JobInput, JobResult, JobState
 from worker.redis_client import PREFIX, connect, translated
 from worker.redis_scripts import CLIENT, GONE, INDEX, JOB, LEASES, QUEUED, SPEEDS, Scripts, milliseconds
 from worker.settings import Settings
+from worker.submit_refusals import REFUSALS
 
 _WORKER = f"{PREFIX}worker:"
 _WORKERS = f"{PREFIX}workers"
@@ -39,28 +40,6 @@ class Tombstone(NamedTuple):
     """What is left of an animation whose retention is over."""
 
     client_id: str | None
-
-
-class AlreadyRetriedError(Exception):
-    """The failed animation is not on the dead list (any more)."""
-
-
-class QueueFullError(Exception):
-    """As many animations are queued as are allowed."""
-
-
-class ClientFullError(QueueFullError):
-    """The client has as many animations under way as it may."""
-
-
-_REFUSED: dict[str, type[Exception]] = {
-    "full": QueueFullError,
-    "client_full": ClientFullError,
-    "not_dead": AlreadyRetriedError,
-    "key_held": KeyInUseError,
-    "key_used": KeyReusedError,
-    "key_gone": KeyOfRemovedError,
-}
 
 
 class JobStore:
@@ -130,7 +109,7 @@ class JobStore:
             "" if max_of_client is None else max_of_client,
         )
         if outcome != "ok":
-            raise _REFUSED[outcome](context.retry_of or reserved.key or job_id)
+            raise REFUSALS[outcome](context.retry_of or reserved.key or job_id)
         [flat] = record
         return read_record(dict(zip(flat[::2], flat[1::2], strict=True)))
 

@@ -10,9 +10,9 @@ import pytest
 from tests.api.conftest import Service, assert_problem
 from tests.conftest import job_result
 from worker.api_keys import KeyStore
-from worker.job_store import ClientFullError
 from worker.jobs import AnimationOptions, Job, JobContext, JobInput, new_id
 from worker.settings import Settings
+from worker.submit_refusals import ClientFullError
 
 Serve = Callable[..., Service]
 

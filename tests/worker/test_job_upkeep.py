@@ -8,9 +8,10 @@ import pytest
 
 from tests.conftest import job_result
 from tests.worker.virtual_clock import VirtualClock
-from worker.job_store import AlreadyRetriedError, JobStore, Tombstone
+from worker.job_store import JobStore, Tombstone
 from worker.jobs import BELLS_KEY, AnimationOptions, Job, JobContext, JobError, JobInput, JobState, new_id
 from worker.settings import Settings
+from worker.submit_refusals import AlreadyRetriedError
 
 Submit = Callable[..., Job]
 FINAL = JobError(code="media_rejected", detail="no frames")
