@@ -6,13 +6,13 @@ The only file that imports Celery. The numbers and why they are so: docs/decisio
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 from billiard.process import current_process
 from celery import Celery
 from celery.exceptions import SoftTimeLimitExceeded as TimeLimitReached
-from celery.signals import heartbeat_sent, setup_logging, worker_ready
+from celery.signals import heartbeat_sent, setup_logging, worker_ready, worker_shutdown
 from kombu.exceptions import OperationalError
 
 from worker import logs
@@ -22,14 +22,30 @@ from worker.settings import Settings
 
 __all__ = ["TimeLimitReached", "make_queue", "pool_index", "ring"]
 
+
+class Presence(Protocol):
+    """Who wants to know that a worker lives."""
+
+    def beat(self) -> None:
+        """Called every two seconds."""
+        ...
+
+    def end(self) -> None:
+        """Called when the worker ends in good order."""
+        ...
+
+
 _IMPATIENT = {"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5}
 """How kombu connects: by default it tries for seconds, and here the housekeeper rings again anyway."""
 
 _LOOK_AT_CHILDREN_S = 0.5
 
 
-def make_queue(settings: Settings, *, only_rings: bool = False) -> Celery:
-    """The Celery application: the worker listens with it, the API `only_rings` and does not wait for a lost broker."""
+def make_queue(settings: Settings, *, only_rings: bool = False, presence: Presence | None = None) -> Celery:
+    """The Celery application: the worker listens with it, the API `only_rings` and does not wait for a lost broker.
+
+    `presence` is told in the worker's parent that it lives, and at last that it ends.
+    """
     hard_limit_s = settings.job_time_limit_s + 30
     visibility_timeout_s = round(2 * hard_limit_s)
     app = Celery("animato", broker=_broker_url(settings.redis_url))
@@ -77,6 +93,9 @@ def make_queue(settings: Settings, *, only_rings: bool = False) -> Celery:
     # The parent's own timer beats while a child works: a health check never takes a long job for a dead worker.
     heartbeat_sent.connect(lambda **_: _touch(alive), weak=False)
     worker_ready.connect(_watch_children, weak=False)
+    if presence is not None:
+        heartbeat_sent.connect(lambda **_: presence.beat(), weak=False)
+        worker_shutdown.connect(lambda **_: presence.end(), weak=False)
     app.set_default()
     return app
 

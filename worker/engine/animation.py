@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from model.config import MotionTransferOptions
 from worker import media, pictures
+from worker.engine.batches import draw
 from worker.jobs import AnimationOptions, VideoFacts
 from worker.settings import MediaLimits
 
@@ -54,7 +55,7 @@ def animate_video(
     size_px = animator.config.frame_size
     prepared = animator.prepare(pictures.load_image(source, square_px=size_px, limits=limits))
     driving_batches = media.read_frames(driving, facts, batch_frames=batch_frames, square_px=size_px, limits=limits)
-    frames = _counted(animator.animate(prepared, driving_batches, _transfer_options(options)), on_progress)
+    frames = _counted(draw(animator, prepared, driving_batches, _transfer_options(options)), on_progress)
     fps = Fraction(facts.fps)
     if output.is_dir():
         count, has_audio, warnings = _write_pictures(output, frames), False, ()

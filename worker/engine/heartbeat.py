@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -14,6 +17,7 @@ from worker.settings import Settings
 
 _TICK_S = 1.0
 """How often progress is looked at, and so how late a cancellation is noticed."""
+_INTERRUPT = signal.SIGUSR2  # Celery uses SIGUSR1 for its time limit
 
 log = logs.get_logger(__name__)
 
@@ -28,6 +32,7 @@ class Heartbeat:
         self._settings = settings
         self._frames_done = 0
         self._stopped: type[JobStopped] | None = None
+        self._interruptible = False
         self._leaving = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
@@ -41,11 +46,45 @@ class Heartbeat:
         self._leaving.set()
         self._thread.join()
 
+    @property
+    def stopped(self) -> bool:
+        """Whether the job must not go on."""
+        return self._stopped is not None
+
     def report(self, frames_done: int) -> None:
         """Note the progress. Raises JobCanceled or LeaseLost when the job must not go on."""
         self._frames_done = frames_done
         if self._stopped:
             raise self._stopped
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Within the block a job that must not go on is left from wherever it waits: `JobStopped` may come any time.
+
+        A signal to the main thread does that: it ends every wait for a child process, a lock or a thread. In another
+        thread there are no signals, and only `report` raises.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        # Never set back: a signal that comes late must find a handler, which then does nothing.
+        signal.signal(_INTERRUPT, self._on_interrupt)
+        self._interruptible = True
+        try:
+            self.report(self._frames_done)
+            yield
+        finally:
+            self._interruptible = False
+
+    def _on_interrupt(self, _number: int, _frame: object) -> None:
+        if self._interruptible and self._stopped:
+            self._interruptible = False  # once: what cleans up after it is not to be interrupted
+            raise self._stopped
+
+    def _stop(self, reason: type[JobStopped]) -> None:
+        self._stopped = reason
+        if self._interruptible:
+            signal.pthread_kill(threading.main_thread().ident or 0, _INTERRUPT)
 
     def _beat(self) -> None:
         settings = self._settings
@@ -63,11 +102,11 @@ class Heartbeat:
             except QueueUnavailable:
                 log.warning("heartbeat_failed", silent_s=round(silent_s, 1))
                 if silent_s > settings.lease_s:
-                    self._stopped = LeaseLost  # Somebody else may own it by now, and we cannot ask.
+                    self._stop(LeaseLost)  # Somebody else may own it by now, and we cannot ask.
                     return
                 continue
             if answer != "ok":
-                self._stopped = JobCanceled if answer == "cancel" else LeaseLost
+                self._stop(JobCanceled if answer == "cancel" else LeaseLost)
                 return
             told, renewed_at_s = done, time.monotonic()
 

@@ -8,9 +8,14 @@ import uuid
 from pathlib import Path
 
 
+def process_name() -> str:
+    """`host/pid namespace/pid`. The namespace tells two containers with one host name apart."""
+    return f"{_here()}/{os.getpid()}"
+
+
 def new_owner() -> str:
-    """`host/pid namespace/pid/token`. The namespace tells two containers with one host name apart."""
-    return f"{_here()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
+    """The name of this process and a token."""
+    return f"{process_name()}/{uuid.uuid4().hex[:8]}"
 
 
 def is_gone(owner: str) -> bool:

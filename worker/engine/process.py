@@ -6,14 +6,13 @@ child cannot use a CUDA context of its parent, and because Celery kills a child 
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import OrderedDict
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from worker import catalog, logs
-from worker.errors import InferenceFailed, ModelUnavailable
+from worker.errors import ModelUnavailable
 from worker.job_queue import pool_index
 from worker.job_store import JobStore
 from worker.settings import Settings
@@ -89,23 +88,3 @@ class WorkerProcess:
             load_s=round(time.monotonic() - started_s, 3),
         )
         return animator
-
-
-def as_inference_failure(error: Exception) -> InferenceFailed | None:
-    """What the model or torch raised, as an error of ours; None when it comes from neither.
-
-    `device_error` means that the CUDA context of this process is broken for good.
-    """
-    from model.errors import ModelError
-
-    if isinstance(error, ModelError):
-        return InferenceFailed(error.detail, code=error.code, hint=error.hint, retryable=False)
-    # What torch raised comes from a torch that is loaded; to load it now would take seconds, and memory.
-    torch = sys.modules.get("torch")
-    if isinstance(error, MemoryError) or (torch and isinstance(error, torch.OutOfMemoryError)):
-        return InferenceFailed(
-            "The worker ran out of memory.", code="out_of_memory", hint="The operator can lower ANIMATO_BATCH_FRAMES."
-        )
-    if (torch and isinstance(error, torch.AcceleratorError)) or "CUDA error" in str(error):
-        return InferenceFailed("The worker's device failed.", code="device_error")
-    return None

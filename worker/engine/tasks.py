@@ -8,9 +8,12 @@ from pathlib import Path
 
 from worker import logs
 from worker.engine.animation import animate_video
+from worker.engine.apart import apart
+from worker.engine.device_faults import as_inference_failure
 from worker.engine.heartbeat import Heartbeat
 from worker.engine.owner import is_gone, new_owner
-from worker.engine.process import WorkerProcess, as_inference_failure
+from worker.engine.presence import Presence
+from worker.engine.process import WorkerProcess
 from worker.engine.workspace import workspace
 from worker.errors import AnimationError, JobCanceled, LeaseLost, QueueUnavailable
 from worker.job_queue import TimeLimitReached, make_queue
@@ -21,7 +24,7 @@ from worker.settings import Settings
 _BROKEN_DEVICE_EXIT_CODE = 70
 
 settings = Settings()
-queue = make_queue(settings)
+queue = make_queue(settings, presence=Presence(settings))
 process = WorkerProcess(settings)
 log = logs.get_logger(__name__)
 
@@ -50,12 +53,14 @@ def animate(animation_id: str) -> None:
         except AnimationError as error:
             _fail(claim, error)
         except Exception as error:
-            failure = as_inference_failure(error)
             log.exception("animation_crashed")
-            _fail(claim, failure or AnimationError("The worker failed.", retryable=True))
-            if failure and failure.code == "device_error":
-                # A CUDA context never recovers from a fault: end the child, the pool starts a clean one.
-                os._exit(_BROKEN_DEVICE_EXIT_CODE)
+            failure = as_inference_failure(error)
+            try:
+                _fail(claim, failure or AnimationError("The worker failed.", retryable=True))
+            finally:
+                if failure and failure.code == "device_error":
+                    # A CUDA context never recovers from a fault: end the child, the pool starts a clean one.
+                    os._exit(_BROKEN_DEVICE_EXIT_CODE)
 
 
 def _claim(store: JobStore, animation_id: str) -> Claim | None:
@@ -75,36 +80,45 @@ def _run(claim: Claim) -> JobResult:
     model_name = job.options.model or settings.model
     with Heartbeat(store, claim, settings) as heartbeat, workspace(settings.data_dir, job.id) as folder:
         source, driving, output = folder / "source", folder / "driving", folder / "result.mp4"
-        try:
-            storage.fetch(job.input.source_key, source)
-            storage.fetch(job.input.driving_key, driving)
-        except FileNotFoundError as error:
-            raise AnimationError("An input of this animation is no longer stored.", code="input_missing") from error
-        report = animate_video(
-            source,
-            driving,
-            job.input.driving,
-            output,
-            process.animator(model_name),
-            job.options,
-            limits=settings.limits,
-            batch_frames=settings.batch_frames,
-            on_progress=heartbeat.report,
-        )
-        result = JobResult(
-            # The fence in the key: two workers that both believe to own the job never write the same object.
-            key=f"animations/{job.id}/result-{claim.fence}.mp4",
-            media_type="video/mp4",
-            size_bytes=output.stat().st_size,
-            sha256=_sha256(output),
-            model=model_name,
-            **report._asdict(),
-        )
-        storage.put_file(result.key, output, result.media_type)
+        # Not to be interrupted: a half imported torch would spoil the jobs to come.
+        animator = process.animator(model_name)
+        with heartbeat.interruptible():
+            try:
+                apart(storage.fetch, job.input.source_key, source)
+                apart(storage.fetch, job.input.driving_key, driving)
+            except FileNotFoundError as error:
+                raise AnimationError("An input of this animation is no longer stored.", code="input_missing") from error
+            report = animate_video(
+                source,
+                driving,
+                job.input.driving,
+                output,
+                animator,
+                job.options,
+                limits=settings.limits,
+                batch_frames=settings.batch_frames,
+                on_progress=heartbeat.report,
+            )
+            result = JobResult(
+                # The fence in the key: two workers that both believe to own the job never write the same object.
+                key=f"animations/{job.id}/result-{claim.fence}.mp4",
+                media_type="video/mp4",
+                size_bytes=output.stat().st_size,
+                sha256=_sha256(output),
+                model=model_name,
+                **report._asdict(),
+            )
+            apart(_upload, result, output, heartbeat)
     if not store.commit(job.id, claim.fence, result):
         storage.delete(result.key)
         raise LeaseLost
     return result
+
+
+def _upload(result: JobResult, path: Path, heartbeat: Heartbeat) -> None:
+    process.storage.put_file(result.key, path, result.media_type)
+    if heartbeat.stopped:
+        process.storage.delete(result.key)  # nobody waits for it any more
 
 
 def _fail(claim: Claim, error: AnimationError) -> None:

@@ -1,0 +1,75 @@
+"""The real worker with another network: it gives the driving frames back, and fails as the model's name says.
+
+    celery -A tests.worker.engine.stub_worker worker
+
+Everything else is what production runs: Celery, the task, storage, decoding, encoding, the records.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from worker.engine import tasks
+
+queue = tasks.queue
+
+
+class StubAnimator:
+    config = SimpleNamespace(frame_size=64)
+
+    def __init__(self, behaviour: str, folder: Path) -> None:
+        self._behaviour = behaviour
+        self._folder = folder
+
+    def prepare(self, source: np.ndarray) -> np.ndarray:
+        return source
+
+    def animate(self, prepared: Any, driving_batches: Iterable[np.ndarray], motion: Any) -> Iterator[np.ndarray]:
+        for batch in driving_batches:
+            getattr(self, f"_{self._behaviour}")(batch)
+            yield batch
+
+    def _copy(self, _batch: np.ndarray) -> None:
+        pass
+
+    def _fault_once(self, _batch: np.ndarray) -> None:
+        import torch
+
+        if not self._seen("fault"):
+            raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+
+    def _poison(self, _batch: np.ndarray) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def _memory_for_one(self, batch: np.ndarray) -> None:
+        import torch
+
+        if len(batch) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    def _slow(self, _batch: np.ndarray) -> None:
+        self._seen("slow")
+        while not (self._folder / "go").exists():
+            time.sleep(0.02)
+
+    def _seen(self, name: str) -> bool:
+        """Whether this was called before with `name`, in whichever process."""
+        path = self._folder / name
+        seen = path.exists()
+        path.touch()
+        return seen
+
+
+def _animator(model_name: str) -> Any:
+    return StubAnimator(model_name.replace("-", "_"), tasks.settings.data_dir)
+
+
+tasks.process.animator = _animator

@@ -1,0 +1,215 @@
+"""A canceled job is left from wherever it waits: a storage that hangs, a frozen ffmpeg, a long batch."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.conftest import decoding_children, wait_until
+from worker import media, pictures
+from worker.engine import tasks
+from worker.engine.process import WorkerProcess
+from worker.job_store import JobStore
+from worker.jobs import AnimationOptions, Job, JobInput, JobState, new_id
+from worker.settings import UNLIMITED, Settings
+from worker.storage import Storage, open_storage
+
+HANG_S = 100.0
+"""How long each wait would take that the cancellation must end; the test's own time limit is near that."""
+SOON_S = 20.0
+"""Far above the second or two that it takes, for a machine that is busy with other things."""
+
+
+class Copier:
+    """An animator that gives the driving frames back; `before_batch` is called for each batch."""
+
+    config = SimpleNamespace(frame_size=64)
+
+    def __init__(self, before_batch: Callable[[], None] = lambda: None) -> None:
+        self._before_batch = before_batch
+
+    def prepare(self, source: np.ndarray) -> np.ndarray:
+        return source
+
+    def animate(self, prepared: Any, driving_batches: Iterable[np.ndarray], motion: Any) -> Iterator[np.ndarray]:
+        for batch in driving_batches:
+            self._before_batch()
+            yield batch
+
+
+@pytest.fixture
+def quick(settings: Settings) -> Settings:
+    return settings.model_copy(update={"heartbeat_s": 0.05, "batch_frames": 4})
+
+
+@pytest.fixture
+def job(job_store: JobStore, storage: Storage, source: Path, short_clip: Path) -> Job:
+    job_id = new_id()
+    job_input = JobInput(
+        source_key=f"animations/{job_id}/source",
+        source=pictures.probe_image(source, UNLIMITED),
+        driving_key=f"animations/{job_id}/driving",
+        driving=media.probe_video(short_clip, UNLIMITED),
+    )
+    storage.put_file(job_input.source_key, source, "image/png")
+    storage.put_file(job_input.driving_key, short_clip, "video/mp4")
+    return job_store.submit(job_id, job_input, AnimationOptions(model="avatars-256"))
+
+
+@contextmanager
+def silent_server() -> Iterator[str]:
+    """The address of a server that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def run_and_cancel(
+    job: Job,
+    settings: Settings,
+    job_store: JobStore,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    animator: Any,
+    storage: Storage | None = None,
+    when: Callable[[], bool],
+) -> None:
+    """Run the job in this thread; another one cancels it as soon as `when` says that it hangs."""
+    state = WorkerProcess(settings)
+    monkeypatch.setattr(state, "animator", lambda _name: animator)
+    if storage is not None:
+        state.__dict__["storage"] = storage
+    monkeypatch.setattr(tasks, "settings", settings)
+    monkeypatch.setattr(tasks, "process", state)
+    canceled_at: list[float] = []
+
+    def cancel() -> None:
+        wait_until(when, "the job hangs")
+        canceled_at.append(time.monotonic())
+        job_store.cancel(job.id)
+
+    other = threading.Thread(target=cancel)
+    other.start()
+    tasks.animate(job.id)
+    other.join()
+    took_s = time.monotonic() - canceled_at[0]
+    ended = job_store.get(job.id)
+    assert ended is not None
+    assert ended.state is JobState.CANCELED
+    assert took_s < SOON_S
+    assert decoding_children() == []
+    assert list((settings.data_dir / "work").iterdir()) == []
+
+
+def is_running(job_store: JobStore, job: Job) -> bool:
+    found = job_store.get(job.id)
+    return found is not None and found.state is JobState.PROCESSING
+
+
+def test_while_its_inputs_are_fetched(
+    job: Job, quick: Settings, job_store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with silent_server() as url:
+        away = open_storage(quick.model_copy(update={"storage_url": "s3://b", "storage_endpoint_url": url}))
+        run_and_cancel(
+            job,
+            quick,
+            job_store,
+            monkeypatch,
+            animator=Copier(),
+            storage=away,
+            when=lambda: is_running(job_store, job),
+        )
+
+
+def test_while_its_result_is_stored(
+    job: Job, quick: Settings, job_store: JobStore, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, go_on = threading.Event(), threading.Event()
+    put_file = storage.put_file
+
+    def slowly(key: str, path: Path, media_type: str) -> None:
+        began.set()
+        go_on.wait(HANG_S)
+        content = storage_dir / "kept"
+        content.write_bytes(b"frames")
+        put_file(key, content, media_type)
+
+    storage_dir = quick.data_dir
+    monkeypatch.setattr(storage, "put_file", slowly)
+    run_and_cancel(job, quick, job_store, monkeypatch, animator=Copier(), storage=storage, when=began.is_set)
+    keys = f"animations/{job.id}"
+    go_on.set()
+    wait_until(lambda: not [t for t in threading.enumerate() if t.name == "apart"], "the upload has ended")
+    assert not [key for key in storage.list_keys(keys) if "result" in key], "nobody waits for it: it is deleted"
+
+
+def test_inside_a_long_batch(job: Job, quick: Settings, job_store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    began = threading.Event()
+
+    def long_batch() -> None:
+        began.set()
+        deadline_s = time.monotonic() + HANG_S
+        while time.monotonic() < deadline_s:
+            np.sort(np.random.default_rng(0).random(1000))  # Python and C in turn, as a network on a CPU
+
+    run_and_cancel(job, quick, job_store, monkeypatch, animator=Copier(long_batch), when=began.is_set)
+
+
+@pytest.mark.parametrize("which", ["decoder", "encoder"])
+def test_while_ffmpeg_does_not_answer(
+    which: str, job: Job, quick: Settings, job_store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frozen: list[int] = []
+
+    def freeze() -> None:
+        for pid in decoding_children():
+            is_encoder = b"libx264" in Path(f"/proc/{pid}/cmdline").read_bytes()
+            if not frozen and is_encoder == (which == "encoder"):
+                os.kill(pid, signal.SIGSTOP)
+                frozen.append(pid)
+
+    run_and_cancel(job, quick, job_store, monkeypatch, animator=Copier(freeze), when=lambda: bool(frozen))
+
+
+def test_outside_the_block_nothing_is_interrupted(
+    job: Job, quick: Settings, job_store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[bool] = []
+    state = WorkerProcess(quick)
+
+    def slow_to_load(_name: str) -> Any:
+        job_store.cancel(job.id)
+        wait_until(lambda: bool(_heartbeat().stopped), "the cancellation is noticed")
+        loaded.append(True)
+        return Copier()
+
+    beats: list[Any] = []
+
+    class Watched(tasks.Heartbeat):
+        def __enter__(self) -> Any:
+            beats.append(self)
+            return super().__enter__()
+
+    def _heartbeat() -> Any:
+        return beats[0]
+
+    monkeypatch.setattr(tasks, "Heartbeat", Watched)
+    monkeypatch.setattr(state, "animator", slow_to_load)
+    monkeypatch.setattr(tasks, "settings", quick)
+    monkeypatch.setattr(tasks, "process", state)
+    tasks.animate(job.id)
+    assert loaded == [True], "a network that is being loaded is loaded to the end"
+    ended = job_store.get(job.id)
+    assert ended is not None
+    assert ended.state is JobState.CANCELED
