@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from commands.jobs import jobs
 from commands.keys import keys
 from commands.models import models
 from commands.options import device_option, precision_option, read_settings
@@ -107,7 +108,7 @@ def demo(folder: Path) -> None:
     click.echo(f"The animation:  {video}\nSide by side:   {picture}")
 
 
-for command in (keys, models, data, train, export, evaluate):
+for command in (jobs, keys, models, data, train, export, evaluate):
     main.add_command(command)
 
 

@@ -10,15 +10,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from commands.options import read_settings
+from commands.options import data_dir_option, read_settings
 from worker.terminal import errors_in_one_line
 
 if TYPE_CHECKING:
     from worker.api_keys import KeyStore
-
-_data_dir_option = click.option(
-    "--data-dir", type=click.Path(path_type=Path, file_okay=False), help="That of `animato up`. [data]"
-)
 
 
 @click.group()
@@ -29,7 +25,7 @@ def keys() -> None:
 @keys.command("create")
 @click.argument("name")
 @click.option("--for-settings", is_flag=True, help="Change nothing: print the key and its entry for ANIMATO_API_KEYS.")
-@_data_dir_option
+@data_dir_option
 @errors_in_one_line
 def create_key(name: str, for_settings: bool, data_dir: Path | None) -> None:
     """Make a key for the client NAME. It is shown now and never again."""
@@ -46,7 +42,7 @@ def create_key(name: str, for_settings: bool, data_dir: Path | None) -> None:
 
 
 @keys.command("list")
-@_data_dir_option
+@data_dir_option
 @errors_in_one_line
 def list_keys(data_dir: Path | None) -> None:
     """List the keys: id, name, when they were created and last used (to the hour)."""
@@ -61,7 +57,7 @@ def list_keys(data_dir: Path | None) -> None:
 
 @keys.command("revoke")
 @click.argument("name_or_id")
-@_data_dir_option
+@data_dir_option
 @errors_in_one_line
 def revoke_key(name_or_id: str, data_dir: Path | None) -> None:
     """Revoke the key with this id, or all keys of this name. Counts from the next request on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -11,6 +12,10 @@ if TYPE_CHECKING:
 
 device_option = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the network runs.")
 precision_option = click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), help="Of the network.")
+
+data_dir_option = click.option(
+    "--data-dir", type=click.Path(path_type=Path, file_okay=False), help="That of `animato up`. [data]"
+)
 
 
 def read_settings(**overrides: object) -> Settings:
