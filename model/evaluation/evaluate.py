@@ -26,7 +26,7 @@ from model.evaluation.faces import DlibFaces
 from model.evaluation.methods import Method, copying, network
 from model.evaluation.picture import choose, draw_picture
 from model.evaluation.report import Report
-from model.evaluation.scores import CaseScore, score_case, table
+from model.evaluation.scores import CaseScore, case_table, score_case, table
 from model.evaluation.tracking import Tracking, measure_tracking
 from model.inference.animator import Animator, Precision
 
@@ -118,6 +118,7 @@ def evaluate(
         precision=options.precision,
         seconds=time.monotonic() - started,
         table=tuple(table(scores)),
+        cases=tuple(case_table(scores)),
         tracking=tuple(tracking),
     )
     picture = draw_picture(cases, choose(scores, main.name), networks, main.animator)

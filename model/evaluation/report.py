@@ -45,11 +45,15 @@ class Report:
     precision: str
     seconds: float
     table: tuple[Row, ...]
+    cases: tuple[Row, ...]
+    """The same for each clip or avatar alone."""
     tracking: tuple[Tracking, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values: `metrics.json`. Only `seconds` differs between two runs on one machine."""
-        own = {key: value for key, value in asdict(self).items() if key not in ("seconds", "table", "tracking")}
+        own = {
+            key: value for key, value in asdict(self).items() if key not in ("seconds", "table", "cases", "tracking")
+        }
         return {
             "format": "animato-evaluation",
             "schema_version": SCHEMA_VERSION,
@@ -57,6 +61,7 @@ class Report:
             "metrics": _METRICS,
             "seconds": round(self.seconds, 1),
             "table": [_rounded(asdict(row)) for row in self.table],
+            "cases": [_rounded(asdict(row)) for row in self.cases],
             "tracking": [_rounded(asdict(tracking)) for tracking in self.tracking],
         }
 

@@ -23,6 +23,7 @@ class CaseScore(NamedTuple):
 
     case_set_index: int
     """Of the clip or avatar."""
+    name: str
     part: Part
     method: str
     l1_T: tuple[float, ...]
@@ -36,6 +37,8 @@ class CaseScore(NamedTuple):
 class Row:
     """One method in one part of the protocol: means over frames, and what they are of copying's."""
 
+    case: str | None
+    """The clip or avatar; None for all of them."""
     part: Part
     method: str
     cases: int
@@ -71,7 +74,7 @@ def score_case(index: int, case: Case, methods: Sequence[Method], detector: Dete
         else:
             found = _find(detector, frames_THWC)
         compared = tuple(compare(a, b) for a, b in zip(truth_found, found, strict=True))
-        scores.append(CaseScore(index, case.part, method.name, l1_T, psnr_T, ssim_T, compared))
+        scores.append(CaseScore(index, case.name, case.part, method.name, l1_T, psnr_T, ssim_T, compared))
     return scores
 
 
@@ -91,14 +94,24 @@ def table(scores: Sequence[CaseScore]) -> list[Row]:
     groups: dict[tuple[Part, str], list[CaseScore]] = {}
     for score in scores:
         groups.setdefault((score.part, score.method), []).append(score)
-    return [_row(part, method, group, groups[part, COPY]) for (part, method), group in groups.items()]
+    return [_row(None, part, method, group, groups[part, COPY]) for (part, method), group in groups.items()]
 
 
-def _row(part: Part, method: str, group: list[CaseScore], copies: list[CaseScore]) -> Row:
+def case_table(scores: Sequence[CaseScore]) -> list[Row]:
+    """Return a row for each case and method, in the order in which they came."""
+    copies = {(score.part, score.case_set_index): score for score in scores if score.method == COPY}
+    return [
+        _row(score.name, score.part, score.method, [score], [copies[score.part, score.case_set_index]])
+        for score in scores
+    ]
+
+
+def _row(case: str | None, part: Part, method: str, group: list[CaseScore], copies: list[CaseScore]) -> Row:
     own, copied = _means(group), _means(copies)
     subjects, copied_subjects = _subjects(group), _subjects(copies)
     compared = [one for score in group for one in score.compared_T]
     return Row(
+        case=case,
         part=part,
         method=method,
         cases=len(group),

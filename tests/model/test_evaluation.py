@@ -203,6 +203,10 @@ def test_baselines_and_another_detector(
     rows = {row["method"]: row for row in report["table"]}
     assert list(rows) == ["copy of the source", "tiny", "tiny, no Jacobians", "zeroth", "tiny (2)"]
     assert rows["tiny (2)"]["l1"] == rows["tiny"]["l1"] != rows["zeroth"]["l1"]
+    of_case = [(row["case"], row["l1"], row["frames"]) for row in report["cases"] if row["method"] == "tiny"]
+    assert len({name for name, _, _ in of_case}) == rows["tiny"]["cases"] == len(of_case)
+    frames = sum(count for _, _, count in of_case)
+    assert sum(l1 * count for _, l1, count in of_case) / frames == pytest.approx(rows["tiny"]["l1"], abs=1e-5)
     assert report["detector"]["name"] == "brightness"
     assert rows["copy of the source"]["subjects"] > 0
     assert rows["copy of the source"]["akd_to_copy"] == rows["copy of the source"]["aed_to_copy"] == 1
