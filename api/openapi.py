@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from api.form_reader import DRIVING_VIDEO, SOURCE_IMAGE
 from api.problem_answers import MEDIA_TYPE
 from api.problem_catalog import title_of, type_of
-from api.schemas import Problem
+from api.schemas import Problem, ProgressEvent
 from worker.jobs import AnimationOptions
 
 OPEN_PATHS = {"/healthz", "/readyz"}
@@ -84,8 +84,24 @@ def upload_form() -> dict[str, Any]:
     }
 
 
+def event_stream() -> dict[str, Any]:
+    """The content of an event stream. For OpenAPI 3.1 the schema is that of one event, as parsed."""
+    data = {"anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("Animation", "ProgressEvent")]}
+    event = {
+        "type": "object",
+        "required": ["event", "id", "data"],
+        "properties": {
+            "event": {"type": "string", "enum": ["status", "progress", "end"]},
+            "id": {"type": "string", "pattern": "^[0-9]+$", "description": "For `Last-Event-ID`."},
+            "data": {"type": "string", "contentMediaType": "application/json", "contentSchema": data},
+        },
+    }
+    example = 'event: progress\ndata: {"percent": 42, "frames_done": 63, "frames_total": 150, "eta_s": 4}\nid: 7\n\n'
+    return {"text/event-stream": {"schema": event, "examples": {"progress": {"value": example}}}}
+
+
 def complete(app: FastAPI) -> None:
-    """Let `app.openapi()` have the schema of problems in place of the framework's own error shape."""
+    """Let `app.openapi()` have our schemas in place of the framework's own error shape."""
     derive = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -97,14 +113,17 @@ def complete(app: FastAPI) -> None:
             for operation in (operation for path in document["paths"].values() for operation in path.values()):
                 if "application/json" in operation["responses"].get("422", {}).get("content", ()):
                     del operation["responses"]["422"]  # the framework's own, where no problem of ours has this status
+                for parameter in operation.get("parameters", ()):
+                    parameter["schema"] = _form_field(parameter["schema"])
             document["components"]["securitySchemes"] = _SECURITY_SCHEMES
             for path, item in document["paths"].items():
                 if path not in OPEN_PATHS:
                     for operation in item.values():
                         _behind_the_door(operation)
-            problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-            schemas.update(problem.pop("$defs", {}))
-            schemas["Problem"] = problem
+            for model in (Problem, ProgressEvent):
+                schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+                schemas.update(schema.pop("$defs", {}))
+                schemas[model.__name__] = schema
         return app.openapi_schema or {}
 
     app.openapi = openapi
@@ -121,7 +140,7 @@ def _behind_the_door(operation: dict[str, Any]) -> None:
 
 
 def _form_field(schema: dict[str, Any]) -> dict[str, Any]:
-    """An option as a form has it: `null` cannot be sent, leaving the field out says the same."""
+    """An option or a parameter as it is sent: `null` cannot be sent, leaving it out says the same."""
     choices = [choice for choice in schema.get("anyOf", ()) if choice != {"type": "null"}]
     if not choices:
         return schema

@@ -108,6 +108,8 @@ async def create_animation(
             description="1 to 255 visible ASCII characters, such as a UUID. A request that is repeated with the same "
             "key within a day makes no second animation.",
             examples=["6c2a2f3e-8f0b-4d0a-9a51-0a7d6f1f6f4e"],
+            # Only said here: `read_key` checks it, with an error of its own.
+            json_schema_extra={"minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
         ),
     ] = None,
 ) -> Animation:

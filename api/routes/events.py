@@ -9,12 +9,11 @@ from fastapi.responses import StreamingResponse
 
 from api import event_stream
 from api.dependencies import JobDep, ServicesDep
+from api.openapi import event_stream as event_stream_content
 from api.openapi import problems
 from api.resource import root_path, shown
 
 router = APIRouter(prefix="/animations", tags=["animations"])
-
-_EXAMPLE = 'event: progress\ndata: {"percent": 42, "frames_done": 63, "frames_total": 150, "eta_s": 4}\nid: 7\n\n'
 
 
 @router.get(
@@ -28,7 +27,7 @@ _EXAMPLE = 'event: progress\ndata: {"percent": 42, "frames_done": 63, "frames_to
             "description": "The events `status` and `end` with the animation, `progress` with its progress. The stream "
             "closes after `end`.",
             "headers": {"X-Accel-Buffering": {"description": "`no`, for proxies.", "schema": {"type": "string"}}},
-            "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EXAMPLE}},
+            "content": event_stream_content(),
         },
         204: {"description": "The client has seen the end already (`Last-Event-ID`): it need not connect again."},
     },
