@@ -27,7 +27,7 @@ from api.signed_links import LinkSigner
 from api.upload_folder import open_upload_folder
 from api.uploads import UploadDesk
 from api.watching import Watcher
-from worker import logs
+from worker import logs, tracing
 from worker.api_keys import KeyStore
 from worker.job_queue import make_queue, ring
 from worker.job_store import JobStore
@@ -49,6 +49,7 @@ def create_app(settings: Settings | None = None, api_settings: ApiSettings | Non
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         logs.configure(settings.log_level)
+        tracing.set_up("animato-api")
         with ExitStack() as stack:
             app.state.services = services = await anyio.to_thread.run_sync(
                 lambda: _open_services(stack, settings, api_settings, numbers)
@@ -68,6 +69,7 @@ def create_app(settings: Settings | None = None, api_settings: ApiSettings | Non
                     with anyio.CancelScope(shield=True):
                         await anyio.to_thread.run_sync(housekeeper.stop)
                         await anyio.to_thread.run_sync(sweeper.stop)
+                        await anyio.to_thread.run_sync(tracing.shut_down)
 
     app = FastAPI(
         title="Animato",

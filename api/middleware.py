@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.metrics import ApiMetrics
 from api.problem_answers import CLIENT_CLOSED_REQUEST, problem_response, unexpected
 from api.settings import ApiSettings
-from worker import logs
+from worker import logs, tracing
 
 log = logs.get_logger(__name__)
 
@@ -71,7 +71,7 @@ class RequestBorder:
         started_s = time.monotonic()
         with logs.bound(request_id=request_id):
             try:
-                await self._inner(scope, exchange.receive, exchange.send)
+                await self._traced(scope, exchange)
             finally:
                 took_s = time.monotonic() - started_s
                 status = exchange.status or CLIENT_CLOSED_REQUEST
@@ -86,6 +86,15 @@ class RequestBorder:
                     received_bytes=exchange.received_bytes,
                     duration_ms=round(1000 * took_s),
                 )
+
+    async def _traced(self, scope: Scope, exchange: _Exchange) -> None:
+        traceparent = Headers(scope=scope).get("traceparent")
+        with tracing.span(scope["method"], traceparent=traceparent, is_request=True) as span:
+            await self._inner(scope, exchange.receive, exchange.send)
+            if (route := getattr(scope.get("route"), "path", None)) is not None:
+                span.update_name(f"{scope['method']} {route}")
+                span.set_attribute("http.route", route)
+            span.set_attribute("http.response.status_code", exchange.status or CLIENT_CLOSED_REQUEST)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)

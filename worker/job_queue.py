@@ -5,19 +5,20 @@ The only file that imports Celery. The numbers and why they are so: docs/decisio
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 from billiard.process import current_process
 from celery import Celery
 from celery.exceptions import SoftTimeLimitExceeded as TimeLimitReached
-from celery.signals import heartbeat_sent, setup_logging, worker_ready, worker_shutdown
+from celery.signals import heartbeat_sent, setup_logging, worker_process_shutdown, worker_ready, worker_shutdown
 from kombu.exceptions import OperationalError
 
-from worker import logs
+from worker import logs, tracing
 from worker.errors import QueueUnavailable
 from worker.jobs import QUEUE_KEY_PREFIX, QUEUE_NAME, TASK_NAME
+from worker.pulse import Pulse
 from worker.settings import Settings
 
 __all__ = ["TimeLimitReached", "make_queue", "pool_index", "ring"]
@@ -41,10 +42,17 @@ _IMPATIENT = {"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "inte
 _LOOK_AT_CHILDREN_S = 0.5
 
 
-def make_queue(settings: Settings, *, only_rings: bool = False, presence: Presence | None = None) -> Celery:
+def make_queue(
+    settings: Settings,
+    *,
+    only_rings: bool = False,
+    presence: Presence | None = None,
+    when_ready: Callable[[], None] | None = None,
+) -> Celery:
     """The Celery application: the worker listens with it, the API `only_rings` and does not wait for a lost broker.
 
-    `presence` is told in the worker's parent that it lives, and at last that it ends.
+    `presence` is told in the worker's parent that it lives, and at last that it ends; `when_ready` is
+    called there when the worker listens, also after each reconnection.
     """
     hard_limit_s = settings.job_time_limit_s + 30
     visibility_timeout_s = round(2 * hard_limit_s)
@@ -89,13 +97,17 @@ def make_queue(settings: Settings, *, only_rings: bool = False, presence: Presen
         visibility_timeout=visibility_timeout_s,
     )
     setup_logging.connect(_configure_logging, weak=False)
-    alive = settings.data_dir / "worker-alive"
+    pulse = Pulse(settings.data_dir / "worker-alive")
     # The parent's own timer beats while a child works: a health check never takes a long job for a dead worker.
-    heartbeat_sent.connect(lambda **_: _touch(alive), weak=False)
+    heartbeat_sent.connect(lambda **_: pulse.beat(), weak=False)
+    worker_ready.connect(lambda sender, **_: pulse.follow(sender), weak=False)
     worker_ready.connect(_watch_children, weak=False)
     if presence is not None:
         heartbeat_sent.connect(lambda **_: presence.beat(), weak=False)
         worker_shutdown.connect(lambda **_: presence.end(), weak=False)
+    if when_ready is not None:
+        worker_ready.connect(lambda **_: when_ready(), weak=False)
+    worker_process_shutdown.connect(lambda **_: tracing.shut_down(), weak=False)
     app.set_default()
     return app
 
@@ -115,11 +127,6 @@ def _watch_children(sender: Any, **_: object) -> None:
     busy machine it finds nobody dead then, and looks again only after 5 s.
     """
     sender.hub.call_repeatedly(_LOOK_AT_CHILDREN_S, sender.pool.maintain_pool)
-
-
-def _touch(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
 
 
 def pool_index() -> int:

@@ -127,6 +127,8 @@ class JobContext(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     request_id: str | None = None
+    traceparent: str | None = None
+    """Of the request, so that its trace goes on in the worker."""
     client_id: str | None = None
     """Whose animation it is; None without API keys."""
     retry_of: str | None = None

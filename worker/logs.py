@@ -1,4 +1,8 @@
-"""Log events as JSON lines: a static event name and fields. `animation_id` is bound while a job runs."""
+"""Log events as JSON lines: a static event name and fields.
+
+`request_id` is bound while a request is answered, `animation_id`, `attempt`, `fence` and `worker` while a job runs;
+`trace_id` is added where there is one. Never in a field: names of files, addresses with a query, keys, bodies.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import structlog
+from opentelemetry import trace
+from opentelemetry.trace import format_trace_id
 
 
 def configure(level: str = "INFO") -> None:
     """Send our events and those of the libraries to standard error, one JSON object a line."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        _add_trace_id,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -37,6 +44,14 @@ def configure(level: str = "INFO") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+
+
+def _add_trace_id(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """The trace that this event belongs to, when it belongs to one."""
+    context = trace.get_current_span().get_span_context()
+    if context.is_valid:
+        event["trace_id"] = format_trace_id(context.trace_id)
+    return event
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

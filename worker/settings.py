@@ -16,6 +16,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 MIB = 1024 * 1024
 
 
+def tracing_endpoint() -> str:
+    """Where traces are sent, by the names that every OpenTelemetry SDK reads; empty: nowhere."""
+    names = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    return next((value for name in names if (value := os.environ.get(name))), "")
+
+
 class MediaLimits(BaseModel):
     """What a source image and a driving video may be (docs/api.md lists them; the reasons are there too)."""
 
@@ -121,6 +127,10 @@ class Settings(BaseSettings):
     """A file with such entries, one a line, `#` begins a comment: for the secrets of a container."""
     allow_anonymous: bool = False
     """Without any key only callers on this machine are let in, unless this says that all are."""
+
+    worker_metrics_port: int = Field(default=0, ge=0, le=65535)
+    """Where a worker's parent answers Prometheus; 0: nowhere."""
+    worker_metrics_host: str = "127.0.0.1"
 
     log_level: str = "INFO"
     limits: MediaLimits = MediaLimits()

@@ -21,6 +21,7 @@ from api.resource import public, resource, root_path
 from api.schemas import Animation, AnimationList
 from api.submission import receive, ring_doorbell
 from api.waiting import wait_for_change, wait_for_end
+from worker import tracing
 from worker.errors import QueueUnavailable, StorageUnavailable
 from worker.jobs import Job, JobContext, JobState
 
@@ -114,7 +115,9 @@ async def create_animation(
     ] = None,
 ) -> Animation:
     """Send a picture and a video as a form. Both are looked at before the answer: what is accepted can be animated."""
-    context = JobContext(request_id=request.state.request_id, client_id=who.client_id)
+    context = JobContext(
+        request_id=request.state.request_id, client_id=who.client_id, traceparent=tracing.current_traceparent()
+    )
     job = await receive(request, services, context, read_key(request.headers.getlist("idempotency-key")))
     if wait_s:
         await in_thread(ring_doorbell, services, job)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from model.config import MotionTransferOptions
 from worker import media, pictures
 from worker.engine.batches import draw
+from worker.engine.stages import Stages
 from worker.jobs import AnimationOptions, VideoFacts
 from worker.settings import MediaLimits
 
@@ -45,29 +46,36 @@ def animate_video(
     limits: MediaLimits,
     batch_frames: int,
     on_progress: Callable[[int], None] = lambda _done: None,
+    stages: Stages | None = None,
 ) -> AnimationReport:
     """Write the animation of `source` by `driving` to `output`: an MP4 file, or PNG files when it is a folder.
 
     `facts` are those of `media.probe_video(driving)`: as many frames come out, at the same rate. `on_progress` is
     called with the number of frames done, and may raise (`JobStopped`) to leave; nothing is left at `output` then.
+    `stages` is told where the time goes.
     Raises MediaRejected for an input that cannot be decoded, EncodingFailed when the result cannot be written.
     """
     size_px = animator.config.frame_size
     prepared = animator.prepare(pictures.load_image(source, square_px=size_px, limits=limits))
-    driving_batches = media.read_frames(driving, facts, batch_frames=batch_frames, square_px=size_px, limits=limits)
-    frames = _counted(draw(animator, prepared, driving_batches, _transfer_options(options)), on_progress)
+    stages = stages or Stages()
+    driving_batches = stages.each(
+        "decode", media.read_frames(driving, facts, batch_frames=batch_frames, square_px=size_px, limits=limits)
+    )
+    drawn = stages.each("infer", draw(animator, prepared, driving_batches, _transfer_options(options)))
+    frames = _counted(drawn, on_progress)
     fps = Fraction(facts.fps)
     if output.is_dir():
         count, has_audio, warnings = _write_pictures(output, frames), False, ()
     else:
-        written = media.write_video(
-            output,
-            frames,
-            fps=fps,
-            width=size_px,
-            height=size_px,
-            audio_from=driving if options.audio and facts.has_audio else None,
-        )
+        with stages.of("encode"):
+            written = media.write_video(
+                output,
+                frames,
+                fps=fps,
+                width=size_px,
+                height=size_px,
+                audio_from=driving if options.audio and facts.has_audio else None,
+            )
         count, has_audio, warnings = written.frames, written.has_audio, written.warnings
     if options.audio and facts.audio_note:
         warnings = (*warnings, facts.audio_note)

@@ -6,8 +6,10 @@ child cannot use a CUDA context of its parent, and because Celery kills a child 
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -30,8 +32,10 @@ log = logs.get_logger(__name__)
 class WorkerProcess:
     """The state of one process; everything is opened or loaded when it is first asked for."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, when_loaded: Callable[[float], None] = lambda _took_s: None) -> None:
+        """`when_loaded` is told how long a network took to load."""
         self.settings = settings
+        self._when_loaded = when_loaded
         self._animators: OrderedDict[str, Animator] = OrderedDict()
 
     @cached_property
@@ -80,11 +84,21 @@ class WorkerProcess:
             animator = Animator(load_bundle(folder), device=self._device(), precision=settings.precision)
         except ModelError as error:
             raise ModelUnavailable(error.detail, code=error.code, hint=error.hint) from error
+        took_s = time.monotonic() - started_s
+        self._when_loaded(took_s)
         log.info(
             "model_loaded",
             model=model_name,
             device=str(animator.device),
             precision=settings.precision,
-            load_s=round(time.monotonic() - started_s, 3),
+            load_s=round(took_s, 3),
         )
         return animator
+
+
+def device_memory() -> tuple[int, int]:
+    """Bytes of the GPU's memory that this process's tensors take, and that it holds; zeros without a GPU."""
+    torch = sys.modules.get("torch")  # whoever has not loaded it has no memory of a device
+    if torch is None or not torch.cuda.is_available():
+        return 0, 0
+    return torch.cuda.memory_allocated(), torch.cuda.memory_reserved()

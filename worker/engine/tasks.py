@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from worker import logs
+from worker import logs, tracing
 from worker.engine.animation import animate_video
 from worker.engine.apart import apart
 from worker.engine.device_faults import as_inference_failure
 from worker.engine.heartbeat import Heartbeat
-from worker.engine.owner import is_gone, new_owner
+from worker.engine.numbers import WorkerNumbers
+from worker.engine.owner import is_gone, new_owner, process_name
 from worker.engine.presence import Presence
-from worker.engine.process import WorkerProcess
+from worker.engine.process import WorkerProcess, device_memory
+from worker.engine.stages import Stages
 from worker.engine.workspace import workspace
 from worker.errors import AnimationError, JobCanceled, LeaseLost, QueueUnavailable
-from worker.job_queue import TimeLimitReached, make_queue
+from worker.job_queue import TimeLimitReached, make_queue, pool_index
 from worker.job_store import Claim, JobStore
 from worker.jobs import TASK_NAME, JobError, JobResult
 from worker.settings import Settings
@@ -24,8 +28,9 @@ from worker.settings import Settings
 _BROKEN_DEVICE_EXIT_CODE = 70
 
 settings = Settings()
-queue = make_queue(settings, presence=Presence(settings))
-process = WorkerProcess(settings)
+numbers = WorkerNumbers(settings.worker_concurrency)
+queue = make_queue(settings, presence=Presence(settings), when_ready=lambda: numbers.serve_if_wanted(settings))
+process = WorkerProcess(settings, when_loaded=lambda took_s: numbers.model_loaded(pool_index(), took_s))
 log = logs.get_logger(__name__)
 
 
@@ -37,11 +42,18 @@ def animate(animation_id: str) -> None:
     if claim is None:
         log.info("animation_not_ours", animation_id=animation_id)
         return
-    with logs.bound(animation_id=animation_id, attempt=claim.job.attempt, fence=claim.fence):
+    with _told_apart(claim):
         log.info("animation_claimed", frames=claim.job.frames_total)
         try:
-            result = _run(claim)
-            log.info("animation_succeeded", frames=result.frames, size_bytes=result.size_bytes)
+            stages = Stages()
+            result = _run(claim, stages)
+            numbers.job_done(pool_index(), stages, result.frames, memory=device_memory())
+            log.info(
+                "animation_succeeded",
+                frames=result.frames,
+                size_bytes=result.size_bytes,
+                **{f"{stage}_ms": round(1000 * seconds) for stage, seconds in stages.seconds.items()},
+            )
         except JobCanceled:
             store.stop_canceled(animation_id, claim.fence)
             log.info("animation_canceled")
@@ -63,6 +75,28 @@ def animate(animation_id: str) -> None:
                     os._exit(_BROKEN_DEVICE_EXIT_CODE)
 
 
+@contextmanager
+def _told_apart(claim: Claim) -> Iterator[None]:
+    """Log events and spans inside the block say whose they are."""
+    job = claim.job
+    tracing.set_up("animato-worker")
+    with (
+        logs.bound(
+            animation_id=job.id,
+            attempt=job.attempt,
+            fence=claim.fence,
+            worker=process_name(),
+            **({"request_id": job.context.request_id} if job.context.request_id else {}),
+        ),
+        tracing.span(
+            "animation",
+            {"animato.animation_id": job.id, "animato.attempt": job.attempt},
+            traceparent=job.context.traceparent,
+        ),
+    ):
+        yield
+
+
 def _claim(store: JobStore, animation_id: str) -> Claim | None:
     """Claim it, also from a neighbour in the pool that has died: Celery rings again at once, its lease still runs."""
     owner = new_owner()
@@ -74,7 +108,7 @@ def _claim(store: JobStore, animation_id: str) -> Claim | None:
     return store.claim(animation_id, owner, after=job.owner)
 
 
-def _run(claim: Claim) -> JobResult:
+def _run(claim: Claim, stages: Stages) -> JobResult:
     """Fetch the inputs, animate, store the result, and make it visible with the commit."""
     job, store, storage = claim.job, process.store, process.storage
     model_name = job.options.model or settings.model
@@ -84,21 +118,27 @@ def _run(claim: Claim) -> JobResult:
         animator = process.animator(model_name)
         with heartbeat.interruptible():
             try:
-                apart(storage.fetch, job.input.source_key, source)
-                apart(storage.fetch, job.input.driving_key, driving)
+                with stages.of("download"), tracing.span("download"):
+                    apart(storage.fetch, job.input.source_key, source)
+                    apart(storage.fetch, job.input.driving_key, driving)
             except FileNotFoundError as error:
                 raise AnimationError("An input of this animation is no longer stored.", code="input_missing") from error
-            report = animate_video(
-                source,
-                driving,
-                job.input.driving,
-                output,
-                animator,
-                job.options,
-                limits=settings.limits,
-                batch_frames=settings.batch_frames,
-                on_progress=heartbeat.report,
-            )
+            with tracing.span("animate", {"animato.frames": job.frames_total}) as span:
+                report = animate_video(
+                    source,
+                    driving,
+                    job.input.driving,
+                    output,
+                    animator,
+                    job.options,
+                    limits=settings.limits,
+                    batch_frames=settings.batch_frames,
+                    on_progress=heartbeat.report,
+                    stages=stages,
+                )
+                # Frames go through all three at once: times, not spans.
+                for stage in ("decode", "infer", "encode"):
+                    span.set_attribute(f"animato.{stage}_s", round(stages.seconds[stage], 3))
             result = JobResult(
                 # The fence in the key: two workers that both believe to own the job never write the same object.
                 key=f"animations/{job.id}/result-{claim.fence}.mp4",
@@ -108,7 +148,8 @@ def _run(claim: Claim) -> JobResult:
                 model=model_name,
                 **report._asdict(),
             )
-            apart(_upload, result, output, heartbeat)
+            with stages.of("upload"), tracing.span("upload"):
+                apart(_upload, result, output, heartbeat)
     if not store.commit(job.id, claim.fence, result):
         storage.delete(result.key)
         raise LeaseLost
