@@ -26,7 +26,11 @@ from worker.job_store import JobStore
 from worker.settings import Settings
 from worker.storage import Storage, open_storage
 
-UPKEEP_KEYS = {f"animato:{name}" for name in ("housekeeper", "object_sweeper", "orphan_sweep", "storage-mark")}
+UPKEEP_KEYS = {
+    f"animato:{name}"
+    for name in ("housekeeper", "object_sweeper", "orphan_sweep", "storage-mark", "link-secret", "counts")
+}
+"""What belongs to the installation and not to a request."""
 
 
 @dataclass(frozen=True, kw_only=True)

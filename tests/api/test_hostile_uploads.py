@@ -309,6 +309,23 @@ def test_an_upload_that_is_too_slow(serve: Callable[..., Service], source: bytes
     service.assert_nothing_left()
 
 
+def test_a_trickle_without_a_length_is_cut_off(serve: Callable[..., Service]) -> None:
+    service = serve(upload_grace_s=0.5)
+    trickle = part(b"source_image", bytes(10**6))
+    with open_request(service, "Transfer-Encoding: chunked") as connection:
+        connection.settimeout(0.02)
+        answer = b""
+        for at in range(5000):  # far longer than the grace time, and never silent
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.sendall(b"1\r\n" + trickle[at : at + 1] + b"\r\n")
+            with contextlib.suppress(TimeoutError):
+                answer = connection.recv(65536)
+                break
+
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    service.assert_nothing_left()
+
+
 def test_an_upload_that_takes_too_long(serve: Callable[..., Service], source: bytes) -> None:
     service = serve(upload_total_timeout_s=0.3)
     with open_request(service, "Content-Length: 1000000") as connection:
