@@ -14,6 +14,7 @@
     ├── ApiKeysUnusable       the configured API keys or the name of a new one cannot be used
     └── JobStopped            raised inside a running job to leave it
         ├── JobCanceled       somebody canceled the animation
+        ├── WorkerLeaves      the worker was told to go; another one shall take over
         └── LeaseLost         another worker owns the animation now; nothing of ours may become visible
 
 A code is part of the public contract: clients compare it, so it never changes its meaning.
@@ -136,6 +137,10 @@ class JobStopped(Exception):
 
 class JobCanceled(JobStopped):
     """The animation was canceled while it ran."""
+
+
+class WorkerLeaves(JobStopped):
+    """The worker is shutting down and has waited long enough for the animation."""
 
 
 class LeaseLost(JobStopped):

@@ -75,7 +75,7 @@ def make_queue(
         worker_max_tasks_per_child=200,
         # A replaced child that takes longer than this to report is killed, for ever: far above any start-up.
         worker_proc_alive_timeout=300,
-        worker_soft_shutdown_timeout=25,
+        worker_soft_shutdown_timeout=settings.shutdown_grace_s,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_hijack_root_logger=False,
         worker_send_task_events=False,

@@ -247,6 +247,12 @@ class JobStore:
         return self._finish(job_id, fence, JobState.FAILED, error.model_dump_json(), 0)
 
     @translated
+    def hand_over(self, job_id: str, fence: int) -> None:
+        """Put it back in the queue at once, because this worker goes; the attempt counts."""
+        left = JobError(code="worker_left", detail="The worker was shut down.", retryable=True)
+        self._run("retry", job_id, fence, 0, left.model_dump_json())
+
+    @translated
     def stop_canceled(self, job_id: str, fence: int) -> bool:
         """End as `canceled` after the worker has stopped."""
         return self._finish(job_id, fence, JobState.CANCELED, "", 0) is JobState.CANCELED

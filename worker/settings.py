@@ -117,6 +117,8 @@ class Settings(BaseSettings):
     """How long the record and the objects of a final animation are kept."""
     tombstone_s: float = Field(default=30 * 24 * 3600.0, gt=0)
     """How long an expired animation is remembered as gone."""
+    shutdown_grace_s: float = Field(default=25.0, ge=0)
+    """How long a worker that is asked to go by SIGQUIT waits for its animation before it hands it over."""
     worker_concurrency: int = Field(default=1, ge=1)
     """Worker children: one per device."""
 

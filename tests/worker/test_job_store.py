@@ -210,6 +210,26 @@ def test_a_retry_waits_for_its_time(job_store: JobStore, submit: Submit) -> None
     assert job_store.upkeep.due_rings() == []
 
 
+def test_a_worker_that_goes_hands_over_at_once(job_store: JobStore, submit: Submit) -> None:
+    job, unwanted = submit(), submit()
+    claim, other = job_store.claim(job.id, "w"), job_store.claim(unwanted.id, "w")
+    assert claim is not None
+    assert other is not None
+    job_store.hand_over(job.id, claim.fence)
+    assert stored(job_store, job).state is JobState.QUEUED
+    assert job_store.upkeep.due_rings() == [job.id]
+    assert not job_store.commit(job.id, claim.fence, job_result())
+    taken = job_store.claim(job.id, "next")
+    assert taken is not None
+    assert taken.job.attempt == 2
+    job_store.hand_over(job.id, claim.fence)
+    assert stored(job_store, job).state is JobState.PROCESSING, "it is not the old owner's to hand over any more"
+
+    job_store.cancel(unwanted.id)
+    job_store.hand_over(unwanted.id, other.fence)
+    assert stored(job_store, unwanted).state is JobState.CANCELED
+
+
 def test_a_failure_of_the_input_is_final(job_store: JobStore, submit: Submit) -> None:
     job = submit()
     claim = job_store.claim(job.id, "w")

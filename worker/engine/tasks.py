@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from worker import logs, tracing
@@ -13,14 +13,15 @@ from worker.engine.animation import animate_video
 from worker.engine.apart import apart
 from worker.engine.device_faults import as_inference_failure
 from worker.engine.heartbeat import Heartbeat
+from worker.engine.leaving import leaving_when_told
 from worker.engine.numbers import WorkerNumbers
 from worker.engine.owner import is_gone, new_owner, process_name
 from worker.engine.presence import Presence
 from worker.engine.process import WorkerProcess, device_memory
 from worker.engine.stages import Stages
 from worker.engine.workspace import workspace
-from worker.errors import AnimationError, JobCanceled, LeaseLost, QueueUnavailable
-from worker.job_queue import TimeLimitReached, make_queue, pool_index
+from worker.errors import AnimationError, JobCanceled, LeaseLost, QueueUnavailable, WorkerLeaves
+from worker.job_queue import TimeLimitReached, make_queue, pool_index, ring
 from worker.job_store import Claim, JobStore
 from worker.jobs import TASK_NAME, JobError, JobResult
 from worker.settings import Settings
@@ -46,7 +47,8 @@ def animate(animation_id: str) -> None:
         log.info("animation_claimed", frames=claim.job.frames_total)
         try:
             stages = Stages()
-            result = _run(claim, stages)
+            with leaving_when_told():
+                result = _run(claim, stages)
             numbers.job_done(pool_index(), stages, result.frames, memory=device_memory())
             log.info(
                 "animation_succeeded",
@@ -57,6 +59,11 @@ def animate(animation_id: str) -> None:
         except JobCanceled:
             store.stop_canceled(animation_id, claim.fence)
             log.info("animation_canceled")
+        except WorkerLeaves:
+            store.hand_over(animation_id, claim.fence)
+            with suppress(QueueUnavailable):
+                ring(queue, animation_id)
+            log.warning("animation_handed_over")
         except (LeaseLost, QueueUnavailable) as stop:
             # Whoever owns it now finishes it; if nobody does, the lease runs out and the housekeeper queues it again.
             log.warning("animation_left", reason=type(stop).__name__)
