@@ -61,7 +61,8 @@ class Trial:
 
     # -- clients ----------------------------------------------------------------------------------------------------
 
-    def _chance(self, share: float) -> bool:
+    def chance(self, share: float) -> bool:
+        """True that often."""
         with self._dice_lock:
             return self.dice.random() < share
 
@@ -71,13 +72,17 @@ class Trial:
             wanted = {"seconds": any_duration(self.dice), **behaviour}
             return make_source(self.dice, Behaviour(**wanted))
 
-    def request(self, source: bytes, url: str, key: str = "") -> httpx.Request:
-        """The POST of one animation; `key` is an Idempotency-Key."""
+    def request(self, source: bytes, url: str, key: str = "", *, chunked: bool = False) -> httpx.Request:
+        """The POST of one animation; `key` is an Idempotency-Key, `chunked` leaves out the length."""
         files = {"source_image": ("source.png", source), "driving_video": ("clip.mp4", self.clip)}
         headers = {"Idempotency-Key": f'"{key}"'} if key else {}
-        return httpx.Request("POST", f"{url}/animations", files=files, headers=headers)
+        request = httpx.Request("POST", f"{url}/animations", files=files, headers=headers)
+        if not chunked:
+            return request
+        headers = {"Content-Type": request.headers["Content-Type"]}
+        return httpx.Request("POST", request.url, content=iter([request.read()]), headers=headers)
 
-    def submit(self, source: bytes | None = None, *, url: str = "", key: str = "") -> Attempt:
+    def submit(self, source: bytes | None = None, *, url: str = "", key: str = "", chunked: bool = False) -> Attempt:
         """POST one animation and note the answer."""
         source = source or self.new_source()
         with self._dice_lock:
@@ -86,7 +91,7 @@ class Trial:
         started_s = time.monotonic()
         try:
             with httpx.Client(timeout=_CLIENT_TIMEOUT_S) as http:
-                note_answer(attempt, http.send(self.request(source, url, key)))
+                note_answer(attempt, http.send(self.request(source, url, key, chunked=chunked)))
         except httpx.TransportError as error:
             # A connection that was never made has sent nothing.
             attempt.answer = "refused" if isinstance(error, httpx.ConnectError) else "unknown"
@@ -154,6 +159,8 @@ class Trial:
 
         `by_http` is the share that goes the whole way through the API.
         """
+        if by_http < 1:
+            self._template()  # now: later nothing may be accepted
         leaving, stop = threading.Event(), threading.Event()
         acknowledged = itertools.count(1)
         enough = threading.Event()
@@ -162,7 +169,7 @@ class Trial:
             while not stop.is_set() and not (leaving.is_set() and enough.is_set()):
                 if not self.watcher.wait_until_open_at_most(outstanding - 1, 0.5):
                     continue
-                submit = self.submit if self._chance(by_http) else self.submit_directly
+                submit = self.submit if self.chance(by_http) else self.submit_directly
                 attempt = submit(make() if make else None)
                 if attempt.answer != "acknowledged":
                     stop.wait(_AFTER_A_REFUSAL_S)
@@ -219,10 +226,10 @@ class Trial:
 
     def finish(self, *, settle_s: float | None = None) -> Outcome:
         """Start what is dead, wait until everything has ended, count."""
-        lease_s = self.cluster.times.lease_s
         self.cluster.revive()
-        self.watcher.wait_until_open_at_most(0, settle_s or 60 + 6 * lease_s)
-        self._follow_unacknowledged(settle_s or 60 + 6 * lease_s)
+        for job_id in self._all_ids():  # also those whose clients never had an answer
+            self.watcher.follow(job_id)
+        self.watcher.wait_until_open_at_most(0, settle_s or 60 + 6 * self.cluster.times.lease_s)
         outcome, watcher = self.outcome, self.watcher
         attempts, acknowledged = self.ledger.attempts, self.ledger.acknowledged_ids
         everything = self._all_ids() | acknowledged
@@ -263,11 +270,6 @@ class Trial:
             found.update(job.id for job in page)
             before = page[-1].id
         return found
-
-    def _follow_unacknowledged(self, timeout_s: float) -> None:
-        for job_id in self._all_ids():
-            self.watcher.follow(job_id)
-        self.watcher.wait_until_open_at_most(0, timeout_s)
 
     def _commits(self) -> Counter[str]:
         return Counter(

@@ -49,8 +49,8 @@ def r4_redis_killed(plan: Plan) -> Outcome:
 
 def r5_frozen_past_the_lease(plan: Plan) -> Outcome:
     """Redis frozen past the lease, and workers frozen when they were about to commit: the fence refuses them."""
-    frozen_s, thaws = plan.pick(3.0, 90.0), plan.pick(3, 9)
-    with plan.trial() as trial:
+    timeout_s, frozen_s, thaws = plan.pick((1.0, 12.0, 2), (5.0, 90.0, 9))
+    with plan.trial(environment={"ANIMATO_REDIS_TIMEOUT_S": str(timeout_s)}) as trial:
         cluster = trial.cluster
         with trial.load(plan.pick(10, 100), outstanding=6, by_http=0.2), _asking(trial, patience_s=30) as answers:
             pause(trial.dice.uniform(0.5, 1.5))
@@ -62,7 +62,7 @@ def r5_frozen_past_the_lease(plan: Plan) -> Outcome:
     slowest_s = max((took_s for _, took_s in answers), default=0.0)
     outcome.notes["frozen"] = f"Redis for {frozen_s:.0f} s; the slowest answer came after {slowest_s:.1f} s"
     outcome.notes["thawed"] = f"{thaws} workers that had lost their lease; {refused} of them were refused"
-    limit_s = 6.0 * plan.patience
+    limit_s = plan.pick(3.0, 6.0) * plan.patience
     outcome.mark(slowest_s <= limit_s, f"no request was stuck ({slowest_s:.1f} s, at most {limit_s:.0f} s)")
     outcome.mark({status for status, _ in answers} <= {200, 503}, "the API answered nothing but 200 and 503")
     outcome.mark(refused == thaws, "each worker that came too late was refused")

@@ -7,6 +7,7 @@ import random
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -52,7 +53,7 @@ def r7_disk_full(plan: Plan) -> Outcome:
         places["redis"] = plan.folder / "redis"
         for place in places.values():
             stack.enter_context(_small_disk(place))
-        trial = stack.enter_context(plan.trial(workers=2))
+        trial = stack.enter_context(plan.trial(workers=2, times=replace(plan.times, retry_backoff_s=5.0)))
         refusals = {}
         for name in ("uploads", "objects", "redis"):
             trial.submit_accepted()
@@ -129,7 +130,8 @@ def _refused(trial: Trial, times: int) -> list[str]:
     for _ in range(times):
         if not trial.cluster.redis.is_alive():
             trial.cluster.start_redis()
-        attempts.append(trial.submit())
+        # Without a length nobody can know beforehand that it does not fit.
+        attempts.append(trial.submit(chunked=bool(len(attempts) % 2)))
     return [attempt.code or str(attempt.status) for attempt in attempts]
 
 
