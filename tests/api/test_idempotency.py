@@ -16,6 +16,7 @@ import pytest
 from tests.api.conftest import Service, assert_problem, make_picture
 from tests.api.server_process import server_process
 from tests.conftest import job_result, wait_until
+from worker.api_keys import KeyStore
 from worker.job_store import JobStore
 from worker.settings import Settings
 
@@ -200,6 +201,25 @@ def test_two_keys_are_no_key(service: Service, files: Files) -> None:
         "/animations", files=files, headers=[("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
     )
     assert_problem(response, 400, "invalid_idempotency_key", "Idempotency-Key")
+
+
+def test_keys_of_different_clients_have_nothing_to_do_with_each_other(
+    serve: Callable[..., Service], settings: Settings, files: Files
+) -> None:
+    clients = KeyStore.connect(settings)
+    tokens = [clients.create(name)[0] for name in ("ann", "ben")]
+    clients.close()
+    service = serve(settings=settings)
+
+    ids = [
+        service.http.post(
+            "/animations", files=files, headers={"Idempotency-Key": "one", "Authorization": f"Bearer {token}"}
+        ).json()["id"]
+        for token in (*tokens, *tokens)
+    ]
+
+    assert ids[:2] == ids[2:]
+    assert ids[0] != ids[1]
 
 
 def test_longest_key(service: Service, files: Files) -> None:
