@@ -27,6 +27,8 @@ from api.signed_links import LinkSigner
 from api.upload_folder import open_upload_folder
 from api.uploads import UploadDesk
 from api.watching import Watcher
+from api.webhook_delivery import WebhookCourier
+from api.webhook_signing import WebhookSigner
 from worker import logs, tracing
 from worker.api_keys import KeyStore
 from worker.job_queue import make_queue, ring
@@ -56,8 +58,11 @@ def create_app(settings: Settings | None = None, api_settings: ApiSettings | Non
             )
             housekeeper = Housekeeper(services.job_store, services.ring, api_settings)
             sweeper = ObjectSweeper(services.job_store, services.storage, services.uploads.folder.parent, api_settings)
+            courier = WebhookCourier(services)
             housekeeper.start()
             sweeper.start()
+            if api_settings.webhooks_enabled:
+                courier.start()
             loop = asyncio.get_running_loop()
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(services.watcher.run)
@@ -69,6 +74,7 @@ def create_app(settings: Settings | None = None, api_settings: ApiSettings | Non
                     with anyio.CancelScope(shield=True):
                         await anyio.to_thread.run_sync(housekeeper.stop)
                         await anyio.to_thread.run_sync(sweeper.stop)
+                        await anyio.to_thread.run_sync(courier.stop)
                         await anyio.to_thread.run_sync(tracing.shut_down)
 
     app = FastAPI(
@@ -113,6 +119,7 @@ def _open_services(stack: ExitStack, settings: Settings, api_settings: ApiSettin
         api_settings=api_settings,
         door=door,
         links=LinkSigner(client, api_settings),
+        webhook_signer=WebhookSigner(client, api_settings),
         job_store=job_store,
         storage=open_storage(settings, numbers.storage_call),
         ring=partial(ring, queue),

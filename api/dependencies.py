@@ -20,6 +20,7 @@ from api.signed_links import LinkSigner
 from api.uploads import UploadDesk
 from api.waiting import wait_preference
 from api.watching import Watcher
+from api.webhook_signing import WebhookSigner
 from worker.errors import QueueUnavailable
 from worker.job_store import JobStore
 from worker.jobs import Job, is_id
@@ -35,6 +36,7 @@ class Services:
     api_settings: ApiSettings
     door: Door
     links: LinkSigner
+    webhook_signer: WebhookSigner
     job_store: JobStore
     storage: Storage
     ring: Callable[[str], None]

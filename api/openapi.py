@@ -11,6 +11,7 @@ from api.form_reader import DRIVING_VIDEO, SOURCE_IMAGE
 from api.problem_answers import MEDIA_TYPE
 from api.problem_catalog import title_of, type_of
 from api.schemas import Problem, ProgressEvent
+from api.webhook_form import EVENTS, WEBHOOK_EVENTS, WEBHOOK_URL
 from worker.jobs import AnimationOptions
 
 OPEN_PATHS = {"/healthz", "/readyz"}
@@ -72,6 +73,15 @@ def upload_form() -> dict[str, Any]:
                                 "description": "The video (or moving GIF) that it shall move like.",
                             },
                             **{name: _form_field(schema) for name, schema in options.items()},
+                            WEBHOOK_URL: {
+                                "type": "string",
+                                "format": "uri",
+                                "description": "Told of the end, where the installation sends webhooks.",
+                            },
+                            WEBHOOK_EVENTS: {
+                                "type": "string",
+                                "description": f"Of which ends, separated by commas; else of all: {', '.join(EVENTS)}.",
+                            },
                         },
                     },
                     "encoding": {

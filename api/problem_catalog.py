@@ -38,6 +38,8 @@ TITLES: dict[str, str] = {
     "range_not_satisfiable": "The range lies outside the result",
     "invalid_request": "A parameter cannot be used",
     "invalid_options": "An option cannot be used",
+    "webhooks_disabled": "No webhooks are sent here",
+    "webhook_url_refused": "The webhook's URL cannot be used",
     "unknown_model": "There is no such model",
     "model_unavailable": "The model cannot be used",
     # The files

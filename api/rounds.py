@@ -31,7 +31,8 @@ class Rounds:
     def stop(self, timeout_s: float = 5.0) -> None:
         """End after the step that is being done."""
         self.stopping.set()
-        self._thread.join(timeout_s)
+        if self._thread.ident is not None:  # it was started
+            self._thread.join(timeout_s)
 
     def _run(self) -> None:
         while not self.stopping.is_set():

@@ -77,6 +77,24 @@ class ApiSettings(BaseSettings):
     result_redirect: bool = False
     """Answer downloads with a redirect to the storage (S3 and the like), which then does the sending."""
 
+    webhooks_enabled: bool = False
+    """Whether clients may name a URL that is told of the end of an animation."""
+    webhook_ports: str = "443,80"
+    """Ports that such a URL may have, separated by commas."""
+    webhook_allow_http: bool = False
+    """Plain HTTP too, not HTTPS only."""
+    webhook_allow_private: bool = False
+    """Addresses that are not public too: then whoever may use the service can send requests into its own network."""
+    webhook_timeout_s: float = Field(default=20.0, gt=0)
+    """Of one attempt, as a whole."""
+    webhook_senders: int = Field(default=8, ge=1)
+    """Attempts of one API process at the same time."""
+    webhook_interval_s: float = Field(default=1.0, gt=0)
+    """How often the outbox is looked at."""
+    webhook_secrets: str = Field(default="", repr=False)
+    """`whsec_...` of the installation, separated by commas: each signs, the first is the one to hand out. Each client's
+    own secret is made of it. Empty: a random one that Redis keeps."""
+
     housekeeping_interval_s: float = Field(default=5.0, gt=0)
     orphan_sweep_interval_s: float = Field(default=3600.0, gt=0)
     """How often the whole storage is listed to find objects without an animation."""

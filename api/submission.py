@@ -12,6 +12,7 @@ from api.errors import InvalidForm, QueueFull
 from api.idempotency import earlier_animation, fingerprint_of, held, refusals_explained
 from api.schemas import FieldProblem
 from api.uploads import ReceivedForm
+from api.webhook_form import WEBHOOK_FIELDS, read_target
 from worker import logs
 from worker.catalog import find_model
 from worker.errors import AnimationError, InvalidOptions, ModelUnavailable, QueueUnavailable
@@ -22,7 +23,7 @@ from worker.submit_refusals import ClientFullError, QueueFullError
 log = logs.get_logger(__name__)
 
 _LONGEST_RETRY_S = 600
-OPTION_FIELDS = tuple(AnimationOptions.model_fields)
+FIELDS = (*AnimationOptions.model_fields, *WEBHOOK_FIELDS)
 
 
 def read_options(fields: dict[str, str], services: Services) -> AnimationOptions:
@@ -35,7 +36,9 @@ def read_options(fields: dict[str, str], services: Services) -> AnimationOptions
     if empty:
         raise _invalid(empty)
     try:
-        options = AnimationOptions.model_validate(fields)
+        options = AnimationOptions.model_validate(
+            {name: text for name, text in fields.items() if name not in WEBHOOK_FIELDS}
+        )
     except ValidationError as error:
         raise _invalid(
             [FieldProblem(field=str(item["loc"][0]), detail=item["msg"]) for item in error.errors()]
@@ -54,8 +57,10 @@ async def receive(request: Request, services: Services, context: JobContext, ide
         if not (key and key.earlier):
             # Asked before the upload: nobody wants to send 100 MB to learn that the queue is away or full.
             await check_queue(services, context.client_id)
-        async with services.uploads.receive(request, OPTION_FIELDS) as form:
+        async with services.uploads.receive(request, FIELDS) as form:
             options = await in_thread(read_options, form.fields, services)
+            webhook = read_target(form.fields, services.api_settings)
+            context = context.model_copy(update={"webhook": webhook})
             fingerprint = fingerprint_of(form, options)
             if key and key.earlier:
                 return await earlier_animation(services, key.earlier, fingerprint)

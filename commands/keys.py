@@ -70,6 +70,21 @@ def revoke_key(name_or_id: str, data_dir: Path | None) -> None:
         click.echo("There is no key left: callers on the same machine are let in without one.", err=True)
 
 
+@keys.command("webhook-secret")
+@click.argument("name")
+@_data_dir_option
+@errors_in_one_line
+def webhook_secret(name: str, data_dir: Path | None) -> None:
+    """Print the secret with which the client NAME verifies webhooks ('' for callers without a key)."""
+    from api.settings import ApiSettings
+    from api.webhook_signing import WebhookSigner
+    from worker.embedded_redis import borrowed_redis
+    from worker.redis_client import connect
+
+    with borrowed_redis(read_settings(data_dir=data_dir)) as settings, connect(settings) as client:
+        click.echo(WebhookSigner(client, ApiSettings()).secrets_of(name or None)[0])
+
+
 @contextmanager
 def _key_store(data_dir: Path | None) -> Iterator[KeyStore]:
     from worker.api_keys import KeyStore

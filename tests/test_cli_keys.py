@@ -55,3 +55,10 @@ def test_a_bad_name() -> None:
     refused = run("create", "My Website")
     assert refused.exit_code == 1
     assert "[invalid_key_name]" in refused.stderr
+
+
+def test_each_client_has_a_webhook_secret_of_its_own() -> None:
+    first, again, other = (run("webhook-secret", name).stdout for name in ("website", "website", "batch"))
+    assert re.fullmatch(r"whsec_[A-Za-z0-9+/]{43}=\n", first)
+    assert first == again
+    assert first != other

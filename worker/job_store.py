@@ -21,6 +21,7 @@ from worker.redis_client import PREFIX, connect, translated
 from worker.redis_scripts import CLIENT, GONE, INDEX, JOB, LEASES, QUEUED, SPEEDS, Scripts, milliseconds
 from worker.settings import Settings
 from worker.submit_refusals import REFUSALS
+from worker.webhook_outbox import WebhookOutbox
 
 _WORKER = f"{PREFIX}worker:"
 _WORKERS = f"{PREFIX}workers"
@@ -52,6 +53,7 @@ class JobStore:
         self._run = Scripts(client, clock=clock)
         self.upkeep = JobUpkeep(client, self._run, settings)
         self.keys = IdempotencyKeys(self._run)
+        self.webhooks = WebhookOutbox(client, self._run)
 
     @classmethod
     def connect(cls, settings: Settings) -> Self:

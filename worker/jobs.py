@@ -121,6 +121,15 @@ class JobInput(BaseModel):
     driving: VideoFacts
 
 
+class WebhookTarget(BaseModel):
+    """Who is told of an animation's end, and of which ends."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str
+    states: tuple[JobState, ...]
+
+
 class JobContext(BaseModel):
     """Who asked for an animation and how: what travels with the record, and decides nothing of the pictures."""
 
@@ -133,6 +142,7 @@ class JobContext(BaseModel):
     """Whose animation it is; None without API keys."""
     retry_of: str | None = None
     """The failed animation that an operator had tried again as this one."""
+    webhook: WebhookTarget | None = None
 
 
 class JobResult(BaseModel):

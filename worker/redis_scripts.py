@@ -40,6 +40,8 @@ CLIENT = f"{PREFIX}client:"
 """+ client + `:index`: its ids by age, as INDEX; + `:live`: the set of those that are not final."""
 RESERVED = f"{PREFIX}reserved:"
 """+ key: a hash, what an idempotency key stands for (`idempotency_keys`)."""
+OUTBOX = f"{PREFIX}outbox:webhooks"
+"""Sorted set of final ids whose end is still to be told, by the time of the next attempt."""
 SPEEDS = f"{PREFIX}speeds"
 """Hash: name of a model -> frames a second, a moving average."""
 COUNTS = f"{PREFIX}counts"
@@ -63,6 +65,7 @@ _NAMES = {
     "GONE": GONE,
     "CLIENT": CLIENT,
     "RESERVED": RESERVED,
+    "OUTBOX": OUTBOX,
     "SPEEDS": SPEEDS,
     "COUNTS": COUNTS,
     "DUTY": DUTY,

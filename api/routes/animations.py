@@ -70,6 +70,8 @@ _APPLIED = {
             (415, "unsupported_media_type"),
             (422, "idempotency_key_reused"),
             (422, "invalid_options"),
+            (422, "webhooks_disabled"),
+            (422, "webhook_url_refused"),
             (422, "unknown_model"),
             (422, "model_unavailable"),
             (422, "media_rejected"),

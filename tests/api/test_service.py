@@ -16,6 +16,7 @@ from api.app import create_app
 from api.form_reader import FILE_PARTS
 from api.problem_catalog import TITLES
 from api.settings import ApiSettings
+from api.webhook_form import WEBHOOK_FIELDS
 from tests.api.conftest import Service, assert_problem
 from tests.conftest import REPOSITORY
 from worker.jobs import AnimationOptions
@@ -24,7 +25,7 @@ from worker.storage import ObjectStorage
 
 METHODS = {"get", "post", "put", "delete", "head", "patch"}
 COMMAND_LINE_CODES = {
-    *("api_key_not_found", "invalid_api_keys", "invalid_key_name", "keys_needed"),
+    *("api_key_not_found", "invalid_api_keys", "invalid_webhook_secret", "invalid_key_name", "keys_needed"),
     *("data_dir_in_use", "file_not_found", "port_unavailable", "redis_failed", "redis_not_found", "embedded_failed"),
 }
 """Codes that never cross HTTP."""
@@ -168,7 +169,7 @@ def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
 def test_the_form_has_both_files_and_every_option(document: dict[str, Any]) -> None:
     form = document["paths"]["/animations"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
 
-    assert set(form["properties"]) == {*FILE_PARTS, *AnimationOptions.model_fields}
+    assert set(form["properties"]) == {*FILE_PARTS, *AnimationOptions.model_fields, *WEBHOOK_FIELDS}
     assert form["required"] == list(FILE_PARTS)
     assert form["additionalProperties"] is False
     for name in FILE_PARTS:
@@ -221,7 +222,7 @@ def test_the_documentation_has_every_route_option_and_limit(document: dict[str, 
 
     for path, method, _ in operations(document):
         assert f"`{method.upper()} {path.replace('{animation_id}', '{id}')}`" in text
-    for name in (*FILE_PARTS, *AnimationOptions.model_fields):
+    for name in (*FILE_PARTS, *AnimationOptions.model_fields, *WEBHOOK_FIELDS):
         assert f"| `{name}` |" in text
     for name in ApiSettings.model_fields:
         assert f"`ANIMATO_{name.upper()}`" in text

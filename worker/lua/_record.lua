@@ -36,11 +36,25 @@ local function enqueue(id, due_ms)
   redis.call('ZADD', RINGS, due_ms, id)
 end
 
+-- Into the outbox, when somebody wants to be told of this end: in the same step that makes it the end.
+local function announce(id, state, at_ms, context)
+  local webhook = context and cjson.decode(context).webhook
+  if type(webhook) ~= 'table' then
+    return
+  end
+  for _, wanted in ipairs(webhook.states) do
+    if wanted == state then
+      redis.call('ZADD', OUTBOX, at_ms, id)
+    end
+  end
+end
+
 -- The one way into a final state. `error` is JSON, and only for 'failed'.
 local function finish(id, state, at_ms, error)
   local key = JOB .. id
   count('finished|' .. state .. '|' .. (state == 'failed' and cjson.decode(error).code or ''))
-  local client, retention_ms = unpack(redis.call('HMGET', key, 'client', 'retention_ms'))
+  local client, retention_ms, context = unpack(redis.call('HMGET', key, 'client', 'retention_ms', 'context'))
+  announce(id, state, at_ms, context)
   leave_lines(id)
   redis.call('ZREM', DEADLINES, id)
   redis.call('HDEL', key, 'owner', 'lease_ms')
@@ -61,7 +75,7 @@ end
 local function remove(id, at_ms, tombstone_ms)
   local client = redis.call('HGET', JOB .. id, 'client')
   leave_lines(id)
-  for _, set in ipairs({DEADLINES, EXPIRY, DEAD, INDEX}) do
+  for _, set in ipairs({DEADLINES, EXPIRY, DEAD, INDEX, OUTBOX}) do
     redis.call('ZREM', set, id)
   end
   if client then
