@@ -72,7 +72,7 @@ def revoke_key(name_or_id: str, data_dir: Path | None) -> None:
 
 @keys.command("webhook-secret")
 @click.argument("name")
-@_data_dir_option
+@data_dir_option
 @errors_in_one_line
 def webhook_secret(name: str, data_dir: Path | None) -> None:
     """Print the secret with which the client NAME verifies webhooks ('' for callers without a key)."""
