@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from copy import deepcopy
 from typing import Any
 
 from fastapi import FastAPI
@@ -11,7 +12,7 @@ from api.form_reader import DRIVING_VIDEO, SOURCE_IMAGE
 from api.problem_answers import MEDIA_TYPE
 from api.problem_catalog import title_of, type_of
 from api.schemas import Problem, ProgressEvent
-from api.webhook_form import EVENTS, WEBHOOK_EVENTS, WEBHOOK_URL
+from api.webhook_form import EVENTS, WEBHOOK_EVENTS, WEBHOOK_FIELDS, WEBHOOK_URL
 from worker.jobs import AnimationOptions
 
 OPEN_PATHS = {"/healthz", "/readyz"}
@@ -25,6 +26,7 @@ _SECURITY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "An API key: `Authorization: Bearer ank_...`."},
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key in another header."},
 }
+_EVENT = "|".join(EVENTS).replace(".", r"\.")
 _PROBLEM_REF = {"$ref": "#/components/schemas/Problem"}
 _HEADERS = {"X-Request-ID": {"description": "Also in the log of the service.", "schema": {"type": "string"}}}
 
@@ -76,10 +78,12 @@ def upload_form() -> dict[str, Any]:
                             WEBHOOK_URL: {
                                 "type": "string",
                                 "format": "uri",
-                                "description": "Told of the end, where the installation sends webhooks.",
+                                "maxLength": 2048,
+                                "description": "Told of the end. Only in the document of installations with webhooks.",
                             },
                             WEBHOOK_EVENTS: {
                                 "type": "string",
+                                "pattern": f"^({_EVENT})(,({_EVENT}))*$",
                                 "description": f"Of which ends, separated by commas; else of all: {', '.join(EVENTS)}.",
                             },
                         },
@@ -110,13 +114,13 @@ def event_stream() -> dict[str, Any]:
     return {"text/event-stream": {"schema": event, "examples": {"progress": {"value": example}}}}
 
 
-def complete(app: FastAPI) -> None:
+def complete(app: FastAPI, *, webhooks: bool) -> None:
     """Let `app.openapi()` have our schemas in place of the framework's own error shape."""
     derive = app.openapi
 
     def openapi() -> dict[str, Any]:
         if not app.openapi_schema:
-            document = derive()
+            document = deepcopy(derive())  # parts of it belong to the routes, which all applications share
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
             for unused in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(unused, None)
@@ -125,6 +129,10 @@ def complete(app: FastAPI) -> None:
                     del operation["responses"]["422"]  # the framework's own, where no problem of ours has this status
                 for parameter in operation.get("parameters", ()):
                     parameter["schema"] = _form_field(parameter["schema"])
+            form = document["paths"]["/animations"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+            if not webhooks:
+                for name in WEBHOOK_FIELDS:
+                    form["properties"].pop(name, None)
             document["components"]["securitySchemes"] = _SECURITY_SCHEMES
             for path, item in document["paths"].items():
                 if path not in OPEN_PATHS:

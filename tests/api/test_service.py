@@ -109,7 +109,7 @@ def test_the_api_needs_no_torch() -> None:
 
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
-    return create_app(Settings(), ApiSettings()).openapi()
+    return create_app(Settings(), ApiSettings(webhooks_enabled=True)).openapi()
 
 
 def operations(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
