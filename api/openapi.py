@@ -120,7 +120,8 @@ def complete(app: FastAPI, *, webhooks: bool) -> None:
 
     def openapi() -> dict[str, Any]:
         if not app.openapi_schema:
-            document = deepcopy(derive())  # parts of it belong to the routes, which all applications share
+            # Parts of it belong to the routes, which all applications of a process share.
+            document = app.openapi_schema = deepcopy(derive())
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
             for unused in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(unused, None)
