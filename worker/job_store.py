@@ -166,11 +166,6 @@ class JobStore:
         return self._redis.zcard(LEASES)  # pyright: ignore[reportReturnType]
 
     @translated
-    def live_count(self, client_id: str) -> int:
-        """How many animations of a client are queued or running."""
-        return self._redis.scard(f"{CLIENT}{client_id}:live")  # pyright: ignore[reportReturnType]
-
-    @translated
     def speed(self, model: str) -> float | None:
         """Frames a second from claim to commit, a moving average of the animations that succeeded; None before one."""
         value: Any = self._redis.hget(SPEEDS, model)

@@ -160,7 +160,7 @@ def test_purging_leaves_nothing_but_trash(store: JobStore, submit: Submit, state
     assert store.purge(job.id)
     assert not store.purge(job.id)
     assert keys(store, job) == {"animato:jobs:trash"}
-    assert store.live_count("c1") == 0
+    assert store.under_way("c1") == 0
     if state == "processing":
         assert store.stop_wanted(job.id, 1)
         assert store.heartbeat(job.id, 1, 3) == "lost"
@@ -178,17 +178,17 @@ def test_a_client_sees_its_own_and_its_live_ones_are_counted(
     submit()
     assert [job.id for job in store.page(10, client_id="me")] == sorted((job.id for job in mine), reverse=True)
     assert len(store.page(10)) == 6
-    assert store.live_count("me") == 4
+    assert store.under_way("me") == 4
     store.cancel(mine[0].id)
     fail(store, mine[1])
     store.claim(mine[2].id, "w")
-    assert store.live_count("me") == 2
+    assert store.under_way("me") == 2
     clock.advance(31)
     store.upkeep.release_expired()
-    assert store.live_count("me") == 2, "queued again is still alive"
+    assert store.under_way("me") == 2, "queued again is still alive"
     clock.advance(24 * 3600)
     store.upkeep.end_overdue()
-    assert (store.live_count("me"), store.live_count("you")) == (0, 0)
+    assert (store.under_way("me"), store.under_way("you")) == (0, 0)
 
 
 def test_the_speed_of_a_model_is_measured(store: JobStore, clock: VirtualClock, submit: Submit) -> None:
