@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from worker.errors import AnimationError
-from worker.job_store import AlreadyRetriedError, JobStore
+from worker.job_store import JobStore
 from worker.jobs import Job, new_id
 from worker.storage import Storage
+from worker.submit_refusals import AlreadyRetriedError
 
 
 def retry(failed: Job, store: JobStore, storage: Storage) -> Job | None:
