@@ -194,8 +194,12 @@ def fuzz(copies: int, seed: int, *, threads: int = 2, say: Callable[[str], None]
                 say(f"{number + 1} copies")
             return Look(number, original.name, outcome, took_s)
 
+        looks: list[Look] = []
         with ThreadPoolExecutor(threads) as pool:
-            looks = list(pool.map(look, range(copies)))
+            try:
+                looks.extend(pool.map(look, range(copies)))
+            except KeyboardInterrupt:  # what there is, is told
+                pool.shutdown(cancel_futures=True)
         left = [f"left: {thing}" for thing in sorted(_belongings(folder) - before)]
     return Report(looks, left)
 
