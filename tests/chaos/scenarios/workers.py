@@ -70,12 +70,12 @@ def r3_frozen_worker(plan: Plan) -> Outcome:
             worker.kill()
             killed_at_s = time.monotonic()
             worker.start()
-            trial.watcher.wait_until_open_at_most(0, 30 * plan.patience)
+            ended = trial.watcher.wait_until_open_at_most(0, 30 * plan.patience)
             slowest_s = max(slowest_s, (trial.watcher.ended_at_s(job_id) or float("inf")) - killed_at_s)
             hits += 1
-            if hits == wanted:
+            if hits == wanted or not ended:
                 break
-        outcome = trial.finish()
+        outcome = trial.finish(settle_s=30)
     outcome.notes["window"] = f"{hits} messages vanished; the slowest animation ended after {slowest_s:.1f} s"
     outcome.mark(hits == wanted, f"the window was hit {wanted} times ({hits})")
     outcome.mark(outcome.counts.succeeded == outcome.counts.acknowledged, "all of them ran")
