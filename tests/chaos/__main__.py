@@ -10,6 +10,7 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
 import click
@@ -28,10 +29,11 @@ def run(name: str, size: Size, seed: int, folder: Path, patience: float = 1.0) -
         outcome = SCENARIOS[name](Plan(name=name, size=size, seed=seed, folder=folder, patience=patience))
     except Skipped as reason:
         return Outcome(name=name, skipped=str(reason))
-    except AssertionError as error:
-        # What had to happen before the counting did not; without a count there is nothing to say but that.
+    except Exception as error:
+        # What had to happen before the counting did not. The other scenarios of a long run shall have their turn.
+        traceback.print_exc()
         outcome = Outcome(name=name)
-        outcome.mark(False, str(error))
+        outcome.mark(False, repr(error))
     outcome.took_s = time.monotonic() - started_s
     return outcome
 

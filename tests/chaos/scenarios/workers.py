@@ -44,7 +44,8 @@ def r2_pool_children_killed(plan: Plan) -> Outcome:
                 pause(trial.dice.uniform(0.1, 0.5))
                 pid = trial.dice.choice(trial.cluster.workers[trial.dice.randrange(3)].children() or [0])
                 if pid and trial.watcher.owned_by(pid):
-                    os.kill(pid, signal.SIGKILL)
+                    with suppress(ProcessLookupError):  # it may just have gone by itself
+                        os.kill(pid, signal.SIGKILL)
                     kills += trial.watcher.killed({pid})
         outcome = trial.finish()
         trial.mark_failures({"worker_crashed"})
