@@ -38,7 +38,7 @@ from model.networks.assembly import Networks
 from model.networks.blocks import DownBlock, Hourglass
 from model.networks.dense_motion import DenseMotionNetwork, blend_motions, sparse_motions
 from model.networks.generator import DARKEST, Generator
-from model.networks.grid import gaussian_heatmaps, resize_flow, resize_map, warp
+from model.networks.grid import coordinate_grid, gaussian_heatmaps, resize_flow, resize_map, warp
 from model.networks.keypoint_detector import KeypointDetector, pool_jacobians, soft_argmax
 from model.networks.keypoints import Keypoints
 
@@ -51,6 +51,8 @@ class FastSource(NamedTuple):
     finer_HWC: tuple[Tensor, ...]
     """With skips: the features before each down block, from coarse to fine, and the logits of the colours. Else ()."""
     small_1CHW: Tensor
+    background_1CHW: Tensor
+    """The small source moved by the background's motion. That is the identity only when corners are aligned."""
     heatmaps_1KHW: Tensor
 
 
@@ -78,8 +80,9 @@ class FastNetworks:
         keypoints = self.detect(source_1CHW)
         features_HWC, finer_HWC = self._generator.encode(source_1CHW)
         small_1CHW = self._dense_motion.down(source_1CHW)
+        background_1CHW = self._dense_motion.background(small_1CHW)
         heatmaps_1KHW = self._dense_motion.heatmaps(keypoints, *small_1CHW.shape[2:])
-        return FastSource(keypoints, features_HWC, finer_HWC, small_1CHW, heatmaps_1KHW)
+        return FastSource(keypoints, features_HWC, finer_HWC, small_1CHW, background_1CHW, heatmaps_1KHW)
 
     def draw(self, source: FastSource, target: Keypoints) -> Tensor:
         """Return frames_BCHW, float32 in [0, 1]: the source moved to each of the keypoints' poses."""
@@ -145,7 +148,7 @@ class FastKeypointDetector:
 
 
 class FastDenseMotion:
-    """Both heads as one convolution; the background is not warped, because it does not move."""
+    """Both heads as one convolution; the background, which does not move, is warped once for each source."""
 
     def __init__(self, plain: DenseMotionNetwork, config: ModelConfig, dtype: torch.dtype) -> None:
         self._variance, self._align_corners = plain.keypoint_variance, plain.align_corners
@@ -156,6 +159,11 @@ class FastDenseMotion:
         )
         heads = [plain.mask] if plain.occlusion is None else [plain.mask, plain.occlusion]
         self._heads = Convolution(_side_by_side(heads), dtype, padding=int(plain.mask.padding[0]), relu=False)
+
+    def background(self, small_1CHW: Tensor) -> Tensor:
+        """Return the small source as the background's motion shows it."""
+        identity_1HW2 = coordinate_grid(*small_1CHW.shape[2:], small_1CHW.device)[None]
+        return warp(small_1CHW, identity_1HW2, align_corners=self._align_corners, padding_mode="zeros")
 
     def heatmaps(self, keypoints: Keypoints, height: int, width: int) -> Tensor:
         """Return the keypoints' Gaussians."""
@@ -185,7 +193,7 @@ class FastDenseMotion:
         differences_BKHW = self.heatmaps(target, height, width) - source.heatmaps_1KHW
         input_BHWMC = moved.new_empty(batch, height, width, num_motions, 1 + channels)
         input_BHWMC[..., 0, 0] = 0
-        input_BHWMC[..., 0, 1:] = source.small_1CHW[0].permute(1, 2, 0)
+        input_BHWMC[..., 0, 1:] = source.background_1CHW[0].permute(1, 2, 0)
         input_BHWMC[..., 1:, 0] = differences_BKHW.permute(0, 2, 3, 1)
         input_BHWMC[..., 1:, 1:] = moved.unflatten(0, (batch, -1)).permute(0, 3, 4, 1, 2)
         return input_BHWMC.flatten(3)
