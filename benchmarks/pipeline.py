@@ -151,10 +151,10 @@ def compare(model: Model, path: Path, frames: Frames, animator: Animator, batch:
     theirs: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory() as folder:
         with Opponent(path, model.config, model.build(), frames, Path(folder)) as opponent:
-            animate(animator, frames, batch)
+            drawn = animate(animator, frames, batch)
             for _ in range(rounds):
                 theirs.append(opponent.run())
-                wall_s, cpu_s, drawn = timed(lambda: animate(animator, frames, batch))
+                wall_s, cpu_s, _ = timed(lambda: animate(animator, frames, batch))
                 ours.append((wall_s, cpu_s))
         expected = opponent.frames()
     median = [[statistics.median(times) for times in zip(*runs, strict=True)] for runs in (ours, theirs)]

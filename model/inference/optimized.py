@@ -162,7 +162,8 @@ class FastDenseMotion:
 
     def background(self, small_1CHW: Tensor) -> Tensor:
         """Return the small source as the background's motion shows it."""
-        identity_1HW2 = coordinate_grid(*small_1CHW.shape[2:], small_1CHW.device)[None]
+        height, width = small_1CHW.shape[2:]
+        identity_1HW2 = coordinate_grid(height, width, small_1CHW.device)[None]
         return warp(small_1CHW, identity_1HW2, align_corners=self._align_corners, padding_mode="zeros")
 
     def heatmaps(self, keypoints: Keypoints, height: int, width: int) -> Tensor:
