@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 PYTEST ?= $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up check format test test-slow fuzz chaos lock clean
+.PHONY: help demo up check format test test-slow fuzz chaos bench lock clean
 
 help: ## Print this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ fuzz: $(READY) ## 10,000 damaged files through the probe (an hour; FUZZ="--copie
 SIZE ?= small
 chaos: $(READY) ## Break the running service in twelve ways and count (SIZE=large SEED=7 ONLY=R1,R3)
 	$(BIN)/python -m tests.chaos --size $(SIZE) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY))
+
+bench: $(READY) ## Measure the model here: frames/s, where the time goes, share of the machine's peak (B="..." options)
+	$(BIN)/python -m benchmarks.pipeline --save $(or $(B),--bundle avatars-256)
 
 lock: $(READY) ## Write requirements.lock from what is installed
 	$(BIN)/pip freeze --exclude-editable | sed 's/+cpu//' | grep -vE '^(animato|pip)\b' > requirements.lock

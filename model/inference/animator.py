@@ -8,7 +8,7 @@ Shapes: T frames, B batch, 1 the one source, C channels, H W height and width, K
 
 import copy
 from collections.abc import Iterable, Iterator
-from typing import Literal, NamedTuple
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -19,9 +19,10 @@ from model.bundle import Bundle
 from model.config import ModelConfig, MotionTransferOptions
 from model.errors import DeviceError, NumericalError
 from model.inference.motion_transfer import MotionReference, motion_reference, transfer_motion
+from model.inference.optimized import FastNetworks, FastSource
 from model.inference.pixels import to_pixels, to_tensor
-from model.networks.blocks import halve_convolutions
-from model.networks.generator import SourceLevels
+from model.inference.plain import PlainNetworks, PlainSource
+from model.networks.assembly import Networks
 from model.networks.keypoints import Keypoints
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -29,12 +30,18 @@ Precision = Literal["fp32", "bf16", "fp16"]
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class PreparedSource(NamedTuple):
-    """All that the networks need of the source, on the animator's device."""
+PreparedSource = PlainSource | FastSource
+"""All that the networks need of the source, on the animator's device."""
 
-    levels: SourceLevels
-    small_source_1CHW: Tensor
-    keypoints: Keypoints
+
+class _Arrangement(Protocol):
+    """The networks as the animator uses them. What `prepare` returns is for `draw` of the same object only."""
+
+    def detect(self, frames_BCHW: Tensor, /) -> Keypoints: ...
+
+    def prepare(self, source_1CHW: Tensor, /) -> Any: ...
+
+    def draw(self, source: Any, target: Keypoints, /) -> Tensor: ...
 
 
 class Animator:
@@ -44,11 +51,16 @@ class Animator:
     convolutions, which is where the time goes; "fp16" needs CUDA, because on a CPU it is slower than float32 and
     overflows sooner than "bf16".
 
+    The networks run as `model.inference.optimized` arranges them; `plain` asks for them as they were trained instead,
+    which is slower and differs by rounding only.
+
     Raises `DeviceError` with code `device_unavailable` or `precision_unsupported`.
     Out of memory is torch's own `torch.cuda.OutOfMemoryError`: the caller may try a smaller batch.
     """
 
-    def __init__(self, bundle: Bundle, device: str = "auto", precision: Precision = "fp32") -> None:
+    def __init__(
+        self, bundle: Bundle, device: str = "auto", precision: Precision = "fp32", *, plain: bool = False
+    ) -> None:
         self.config: ModelConfig = bundle.config
         self.device: torch.device = _choose_device(device)
         self.precision: Precision = precision
@@ -58,10 +70,12 @@ class Animator:
             raise DeviceError("precision_unsupported", "fp16 needs a GPU.", "On a CPU use fp32 or bf16.")
         self._use_jacobians = True
         self.num_parameters: int = bundle.networks.num_parameters
-        self._keypoint_detector = bundle.networks.keypoint_detector.to(self.device)
-        self._generator = bundle.networks.generator.to(self.device)
-        if precision != "fp32":
-            halve_convolutions(self._generator, _DTYPES[precision])
+        detector, generator = bundle.networks
+        networks = Networks(detector.to(self.device), generator.to(self.device))
+        dtype = _DTYPES[precision]
+        self._networks: _Arrangement = (
+            PlainNetworks(networks, dtype) if plain else FastNetworks(networks, self.config, dtype)
+        )
 
     def prepare(self, source: NDArray[np.uint8]) -> PreparedSource:
         """Encode the source, RGB uint8_HWC (or uint8_1HWC) at the model's frame size.
@@ -73,12 +87,8 @@ class Animator:
         if len(source_1HWC) != 1:
             raise ValueError(f"one source is needed, not {len(source_1HWC)}")
         with torch.inference_mode():
-            source_1CHW = to_tensor(source_1HWC, self.device)
-            return PreparedSource(
-                self._generator.encode(source_1CHW),
-                self._generator.dense_motion_network.downsample(source_1CHW),
-                self._detect(source_1CHW),
-            )
+            prepared = self._networks.prepare(to_tensor(source_1HWC, self.device))
+            return prepared._replace(keypoints=self._usable(prepared.keypoints))
 
     def keypoints(self, frames_THWC: NDArray[np.uint8]) -> Keypoints:
         """Return the keypoints, batch T, of uint8_THWC frames.
@@ -123,18 +133,16 @@ class Animator:
                 driving = self._detect(to_tensor(driving_THWC, self.device))
                 if reference is None:
                     reference = motion_reference(prepared.keypoints, _first(driving), options)
-                frames_BCHW = self._draw(prepared, transfer_motion(driving, reference, options))
+                frames_BCHW = self._networks.draw(prepared, transfer_motion(driving, reference, options))
                 frames_THWC = self._finite_pixels(frames_BCHW)
             # Outside the block: inference mode must not leak into the consumer while this generator is suspended.
             yield frames_THWC
 
     def _detect(self, frames_BCHW: Tensor) -> Keypoints:
-        keypoints = self._keypoint_detector(frames_BCHW)
-        return keypoints if self._use_jacobians else keypoints._replace(jacobians_BK22=None)
+        return self._usable(self._networks.detect(frames_BCHW))
 
-    def _draw(self, prepared: PreparedSource, target: Keypoints) -> Tensor:
-        motion = self._generator.dense_motion_network(prepared.small_source_1CHW, prepared.keypoints, target)
-        return self._generator.decode(prepared.levels, motion)
+    def _usable(self, keypoints: Keypoints) -> Keypoints:
+        return keypoints if self._use_jacobians else keypoints._replace(jacobians_BK22=None)
 
     def _finite_pixels(self, frames_BCHW: Tensor) -> NDArray[np.uint8]:
         # NaN has no defined value as a byte: it would become an arbitrary picture.

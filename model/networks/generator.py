@@ -15,7 +15,7 @@ from model.networks.grid import resize_flow, resize_map, warp
 
 _EDGE_KERNEL_SIZE = 7
 # Colours nearer to black or white than this count as this: their logits would be out of the reach of any correction.
-_DARKEST = 0.02
+DARKEST = 0.02
 
 
 class SourceLevels(NamedTuple):
@@ -61,7 +61,7 @@ class Generator(nn.Module):
     def encode(self, source_SCHW: Tensor) -> SourceLevels:
         """Encode frames in [0, 1]: all that depends on the source alone. Needed once for each."""
         features_SCHW = self.first(as_convolved(source_SCHW, self.first))
-        finer = [torch.logit(source_SCHW.float(), eps=_DARKEST)]
+        finer = [torch.logit(source_SCHW.float(), eps=DARKEST)]
         for block in self.down_blocks:
             finer.append(features_SCHW)
             features_SCHW = block(features_SCHW)
