@@ -239,15 +239,18 @@ class JobStore:
             # Not all at the same moment: what failed together would come back together.
             jitter = random.uniform(1 - _BACKOFF_JITTER, 1 + _BACKOFF_JITTER)  # noqa: S311
             delay_ms = milliseconds(jitter * settings.retry_backoff_s * 2 ** (attempt - 1))
-            done = self._run("retry", job_id, fence, delay_ms, error.model_dump_json())
+            done = self._run("retry", job_id, fence, delay_ms, error.model_dump_json(), 0)
             return {1: JobState.QUEUED, 2: JobState.CANCELED}.get(done)
         return self._finish(job_id, fence, JobState.FAILED, error.model_dump_json(), 0)
 
     @translated
     def hand_over(self, job_id: str, fence: int) -> None:
-        """Put it back in the queue at once, because this worker goes; the attempt counts."""
+        """Put it back in the queue at once, because this worker goes.
+
+        The attempt does not count: three restarts in a row must not end a long animation as `worker_crashed`.
+        """
         left = JobError(code="worker_left", detail="The worker was shut down.", retryable=True)
-        self._run("retry", job_id, fence, 0, left.model_dump_json())
+        self._run("retry", job_id, fence, 0, left.model_dump_json(), 1)
 
     @translated
     def stop_canceled(self, job_id: str, fence: int) -> bool:

@@ -185,7 +185,7 @@ class Job(BaseModel):
     version: int
     """Grows with every change a reader can see."""
     attempt: int = 0
-    """Claims so far."""
+    """Claims so far, without those that a worker which had to go handed over."""
     fence: int = 0
     """Only the holder of the newest fence may commit."""
     owner: str | None = None

@@ -205,6 +205,18 @@ class Protocol(RuleBasedStateMachine):
             assert answer is JobState.FAILED
             self._end(fence.job_id, JobState.FAILED)
 
+    @rule(fence=fences, times=st.integers(1, 2))
+    def hand_over(self, fence: Fence, times: int) -> None:
+        """The worker has to go."""
+        job = self._held(fence)
+        for _ in range(times):
+            self.store.hand_over(fence.job_id, fence.number)
+        if job and job.cancel_requested:
+            self._end(fence.job_id, JobState.CANCELED)
+        elif job:
+            job.attempt -= 1
+            job.state, job.owner, job.due = JobState.QUEUED, None, self.clock.now_s
+
     @rule(fence=fences)
     def stop_canceled(self, fence: Fence) -> None:
         if self._held(fence):

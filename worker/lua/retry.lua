@@ -1,5 +1,5 @@
 -- Put a running animation back in the queue after a failure that may pass.
--- ARGV: id, fence, delay_ms, error
+-- ARGV: id, fence, delay_ms, error, 1 when the attempt shall not count, because its worker had to go; else 0
 -- Returns 1 when it is queued, 2 when it was canceled meanwhile, 0 when the fence is old; the same call again, after a
 -- lost answer, returns the same.
 local id = ARGV[1]
@@ -20,6 +20,9 @@ if canceled == '1' then
   return 2
 end
 enqueue(id, now + ARGV[3])
+if ARGV[5] == '1' then
+  redis.call('HINCRBY', JOB .. id, 'attempt', -1)
+end
 count('redelivered|retry')
 redis.call('HSET', JOB .. id, 'last_error', ARGV[4])
 return 1
