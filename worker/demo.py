@@ -33,6 +33,8 @@ def run_demo(
     source, driving = SAMPLES / "source.png", SAMPLES / "driving.mp4"
     folder.mkdir(parents=True, exist_ok=True)
     video, picture = folder / "result.mp4", folder / "comparison.png"
+    # A service of its own for a moment: the keys of another one are not its.
+    settings = settings.model_copy(update={"api_keys": "", "api_keys_file": ""})
     with (
         Stack(settings, host="127.0.0.1", port=0, say=say) as stack,
         httpx.Client(base_url=stack.url, timeout=60) as client,
