@@ -25,7 +25,14 @@ from worker.storage import ObjectStorage
 
 METHODS = {"get", "post", "put", "delete", "head", "patch"}
 COMMAND_LINE_CODES = {
-    *("api_key_not_found", "invalid_api_keys", "invalid_webhook_secret", "invalid_key_name", "keys_needed"),
+    *(
+        "api_key_not_found",
+        "invalid_api_keys",
+        "invalid_webhook_secret",
+        "invalid_key_name",
+        "keys_needed",
+        "worker_left",
+    ),
     *("data_dir_in_use", "file_not_found", "port_unavailable", "redis_failed", "redis_not_found", "embedded_failed"),
 }
 """Codes that never cross HTTP."""
