@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from model.config import shows_faces
 from worker import media, pictures
+from worker.animation_options import check_reference_frame
 from worker.engine.crop import cut_driving, cut_source
 from worker.engine.motion import draw_motion, read_motion, reference_number
 from worker.engine.paste_back import PasteBack
@@ -67,6 +68,7 @@ def animate_video(
     faces = shows_faces(animator.config.name)
     fps = Fraction(facts.fps)
     stages = stages or Stages()
+    check_reference_frame(options.reference_frame, facts.frames)
     on_progress(0)
     with stages.of("decode"):
         picture_HWC = pictures.load_image(source, limits=limits)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from model.config import MotionTransferOptions
-from worker.animation_options import check_reference_frame
 from worker.engine.batches import InParts
 from worker.engine.hold import held, listed, lost_frames, thumbnails
 from worker.jobs import AnimationOptions
@@ -62,10 +61,7 @@ def read_motion(
 
 
 def reference_number(wanted: str, prepared: PreparedSource, motion: Motion) -> int:
-    """The driving frame that relative motion is measured from.
-
-    Raises `InvalidOptions` (`reference_frame_missing`) for a number that the clip does not have.
-    """
+    """The driving frame that relative motion is measured from; it was checked that it exists."""
     from model.inference.reference_frame import nearest_frame
     from model.networks.keypoints import on_device
 
@@ -74,7 +70,6 @@ def reference_number(wanted: str, prepared: PreparedSource, motion: Motion) -> i
     if wanted == "auto":
         source = on_device(prepared.keypoints, motion.keypoints.positions_BK2.device)
         return nearest_frame(source, motion.keypoints)
-    check_reference_frame(wanted, len(motion.keypoints.positions_BK2))
     return int(wanted)
 
 
