@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from commands.animation_options import animation_options
 from commands.jobs import jobs
 from commands.keys import keys
 from commands.models import models
@@ -65,11 +66,7 @@ def up(
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("driving", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, help="OUT.mp4, or DIR/ for lossless PNG frames.")
-@click.option("--model", help="Name of a bundle; `animato models list` shows them.")
-@click.option("--motion", type=click.Choice(["relative", "absolute"]), default="relative", show_default=True)
-@click.option("--relative-jacobian/--absolute-jacobian", default=True, show_default=True)
-@click.option("--adapt-scale", is_flag=True, help="Scale the movement by the size of the source's keypoints.")
-@click.option("--audio/--no-audio", default=True, show_default=True, help="Keep the driving video's sound.")
+@animation_options
 @click.option("--fps", default="25", show_default=True, help="Of a folder of frames: 25, 29.97 or 30000/1001.")
 @click.option("--batch-frames", type=click.IntRange(1, 256), help="Frames that go through the network at once. [8]")
 @device_option

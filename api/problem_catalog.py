@@ -40,6 +40,9 @@ TITLES: dict[str, str] = {
     "invalid_options": "An option cannot be used",
     "webhooks_disabled": "No webhooks are sent here",
     "webhook_url_refused": "The webhook's URL cannot be used",
+    "crop_impossible": "The crop is no usable part of the picture",
+    "subject_not_found": "There is no such face",
+    "reference_frame_missing": "The video has no such frame",
     "unknown_model": "There is no such model",
     "model_unavailable": "The model cannot be used",
     # The files

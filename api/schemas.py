@@ -75,6 +75,9 @@ class AnimationResult(PublicModel):
     duration_s: float
     has_audio: bool
     model: str
+    source_crop: str | None = Field(description="The square that was animated, as the option of this name takes it.")
+    driving_crop: str | None = Field(description="The square of the video that was followed.")
+    reference_frame: int | None = Field(description="The driving frame that motion was measured from.")
     warnings: tuple[str, ...] = Field(description="What was done differently from what was asked, in sentences.")
     url: str | None = Field(description="A link to the video that works without a key until `url_expires_at`.")
     url_expires_at: datetime | None

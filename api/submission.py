@@ -14,10 +14,12 @@ from api.schemas import FieldProblem
 from api.uploads import ReceivedForm
 from api.webhook_form import WEBHOOK_FIELDS, read_target
 from worker import logs
+from worker.animation_options import check_reference_frame
 from worker.catalog import find_model
 from worker.errors import AnimationError, InvalidOptions, ModelUnavailable, QueueUnavailable
 from worker.idempotency_keys import Reservation
 from worker.jobs import AnimationOptions, ImageFacts, Job, JobContext, JobInput, JobState, VideoFacts, new_id
+from worker.squares import check_crop
 from worker.submit_refusals import ClientFullError, QueueFullError
 
 log = logs.get_logger(__name__)
@@ -65,8 +67,23 @@ async def receive(request: Request, services: Services, context: JobContext, ide
             if key and key.earlier:
                 return await earlier_animation(services, key.earlier, fingerprint)
             facts = await services.uploads.probe(form)
+            check_fit(options, *facts)
             reservation = key.reservation(fingerprint, services.api_settings.idempotency_keep_s) if key else None
             return await accept(services, form, facts, options, context, reservation)
+
+
+def check_fit(options: AnimationOptions, source: ImageFacts, driving: VideoFacts) -> None:
+    """Raise InvalidForm for a crop or a frame that these two files do not have."""
+    checks = (
+        ("source_crop", lambda: check_crop(options.source_crop, source.width, source.height, "source_crop")),
+        ("driving_crop", lambda: check_crop(options.driving_crop, driving.width, driving.height, "driving_crop")),
+        ("reference_frame", lambda: check_reference_frame(options.reference_frame, driving.frames)),
+    )
+    for field, check in checks:
+        try:
+            check()
+        except InvalidOptions as error:
+            raise InvalidForm(error.detail, code=error.code, hint=error.hint, field=field) from error
 
 
 async def check_queue(services: Services, client_id: str | None) -> None:

@@ -249,6 +249,14 @@ def avatars_128() -> ModelConfig:
     )
 
 
+_WITHOUT_FACES = ("taichi", "fashion", "mgif", "bair")
+
+
+def shows_faces(name: str) -> bool:
+    """Whether frames of the model `name` are cut around a face; those of other categories hold the whole subject."""
+    return not name.startswith(_WITHOUT_FACES)
+
+
 _PUBLISHED = (vox_256, vox_adv_256, taichi_256, taichi_adv_256, fashion_256, mgif_256, bair_256, nemo_256)
 
 PRESETS: Mapping[str, Callable[[], ModelConfig]] = MappingProxyType(

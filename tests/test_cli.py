@@ -73,7 +73,7 @@ def test_the_name_decides_what_is_written(short_clip: Path, tmp_path: Path) -> N
 def test_a_killed_command_leaves_nothing(tmp_path: Path) -> None:
     command = [sys.executable, REPOSITORY / "animato.py", "animate", SOURCE, SOURCE.with_name("driving.mp4")]
     with subprocess.Popen([*command, "-o", tmp_path / "out.mp4"], stderr=subprocess.PIPE, text=True) as process:
-        wait_until(lambda: any(tmp_path.iterdir()), "it has begun to write")
+        wait_until(lambda: any(tmp_path.iterdir()), "it has begun to write", timeout_s=90)
         process.terminate()
         assert "[interrupted]" in (process.stderr.read() if process.stderr else "")
     assert process.returncode == 1

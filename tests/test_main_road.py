@@ -54,7 +54,8 @@ class Service(NamedTuple):
             assert now["status"] in ("queued", "processing"), now
             return now["progress"]["frames_done"] > 0
 
-        wait_until(running, "frames are done")
+        # The keypoints of the whole clip are read before the first frame is drawn.
+        wait_until(running, "frames are done", timeout_s=90)
         return self.read(animation)
 
     def store(self) -> JobStore:

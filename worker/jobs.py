@@ -12,9 +12,10 @@ import secrets
 import time
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, computed_field
+from pydantic import BaseModel, ConfigDict, computed_field
+
+from worker.animation_options import AnimationOptions
 
 TASK_NAME = "animato.animate"
 QUEUE_NAME = "animations"
@@ -49,29 +50,6 @@ TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     JobState.FAILED: frozenset(),
     JobState.CANCELED: frozenset(),
 }
-
-
-class AnimationOptions(BaseModel):
-    """What a person can ask for; the API takes these as form fields, the command line as flags."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    model: str | None = Field(
-        default=None, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name of the bundle."
-    )
-    motion: Literal["relative", "absolute"] = Field(
-        default="relative",
-        description="`relative` moves the source by what changed since the first driving frame (keeps its own pose "
-        "and proportions); `absolute` takes over the driver's keypoints as they are.",
-    )
-    relative_jacobian: bool = Field(
-        default=True, description="With `relative`: also rotate, scale and shear around each keypoint relatively."
-    )
-    adapt_scale: bool = Field(
-        default=False,
-        description="With `relative`: scale the movement by the size of the source's constellation of keypoints.",
-    )
-    audio: bool = Field(default=True, description="Keep the sound of the driving video.")
 
 
 class ImageFacts(BaseModel):
@@ -161,6 +139,10 @@ class JobResult(BaseModel):
     duration_s: float
     has_audio: bool
     model: str
+    source_crop: str | None = None
+    """The square that was animated, as the option takes it."""
+    driving_crop: str | None = None
+    reference_frame: int | None = None
     warnings: tuple[str, ...] = ()
 
 

@@ -12,8 +12,9 @@ import numpy as np
 
 from worker.errors import MediaRejected
 from worker.jobs import VideoFacts
-from worker.pictures import load_own_image, own_image_size
+from worker.pictures import framed, load_own_image, own_image_size
 from worker.settings import MediaLimits
+from worker.squares import Framing
 
 FOLDER_MEDIA_TYPE = "inode/directory"
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif"})
@@ -59,14 +60,14 @@ def probe_frames_folder(path: Path, fps: Fraction, limits: MediaLimits) -> Video
 
 
 def read_folder(
-    path: Path, facts: VideoFacts, *, batch_frames: int, square_px: int | None = None
+    path: Path, facts: VideoFacts, *, batch_frames: int, framing: Framing | None = None
 ) -> Generator[np.ndarray]:
     """As `read_frames`; transparent parts lie over white already."""
     files = _frame_files(path)
     if len(files) != facts.frames:
         raise MediaRejected(f"The folder has {len(files)} frames now; {facts.frames} were counted.")
     for start in range(0, facts.frames, batch_frames):
-        frames = [load_own_image(file, square_px=square_px) for file in files[start : start + batch_frames]]
+        frames = [framed(load_own_image(file), framing) for file in files[start : start + batch_frames]]
         if len({frame.shape for frame in frames}) > 1:
             raise MediaRejected("The pictures of the folder differ in size.")
         yield np.stack(frames)

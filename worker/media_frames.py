@@ -20,6 +20,7 @@ from worker.media_guard import guarded_input
 from worker.media_header import Header, decoding_timeout, read_header
 from worker.media_process import Ffmpeg
 from worker.settings import UNLIMITED, MediaLimits
+from worker.squares import Framing, centre_square, reflected, scaled_visible
 
 _CONVERTER = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
 _SCALER = "lanczos+accurate_rnd+full_chroma_int+full_chroma_inp"  # at half the speed: only where the size changes
@@ -34,23 +35,28 @@ def read_frames(
     *,
     batch_frames: int,
     square_px: int | None = None,
+    framing: Framing | None = None,
     limits: MediaLimits = UNLIMITED,
 ) -> Generator[np.ndarray]:
     """Batches of up to `batch_frames` frames, RGB; with `square_px`, of the centre square at that size.
+
+    `framing` asks for another part and size. Where its square reaches outside, the picture is reflected.
 
     `facts` must come from `probe_video` or `probe_frames_folder` of the same file. A decoding error, or another number
     of frames than the probe counted, raises `MediaRejected`: nothing is dropped or repeated in silence. Closing the
     iterator early ends ffmpeg.
     """
+    if square_px:
+        framing = Framing(centre_square(facts.width, facts.height), square_px, square_px)
     if facts.media_type == FOLDER_MEDIA_TYPE:
-        yield from read_folder(path, facts, batch_frames=batch_frames, square_px=square_px)
+        yield from read_folder(path, facts, batch_frames=batch_frames, framing=framing)
         return
     header = read_header(path, limits)
-    width, height = (square_px, square_px) if square_px else (facts.width, facts.height)
+    width, height = _decoded_size(facts, framing)
     channels = 4 if facts.has_alpha else 3
     arguments = [
         *guarded_input(path, header.media_type, max_pixels=limits.video_max_pixels, video_decoder=header.alpha_decoder),
-        *("-xerror", "-map", "0:V:0", "-vf", _filters(facts, header, square_px)),
+        *("-xerror", "-map", "0:V:0", "-vf", _filters(facts, header, framing)),
         *(("-frames:v", str(facts.frames)) if facts.variable_frame_rate else ()),
         *("-fps_mode", "passthrough", "-f", "rawvideo", "-"),
     ]
@@ -65,7 +71,7 @@ def read_frames(
                     decoded = done + filled // (height * width * channels)
                     raise _damaged(decoded, facts.frames, ffmpeg.complaint(path))
                 done += len(batch)
-                yield _over_white(batch) if facts.has_alpha else batch
+                yield _framed(_over_white(batch) if facts.has_alpha else batch, facts, framing)
             surplus = ffmpeg.read_into(memoryview(bytearray(1)), stall_timeout_s=limits.decode_stall_timeout_s)
             if surplus or ffmpeg.finish(timeout_s=_EXIT_TIMEOUT_S) != 0:
                 raise _damaged(done + surplus, facts.frames, "it has more frames now" if surplus else "at its end")
@@ -77,7 +83,23 @@ def _damaged(decoded: int, expected: int, reason: str) -> MediaRejected:
     return MediaRejected(f"The video could be decoded up to frame {decoded} of {expected} only ({reason}).")
 
 
-def _filters(facts: VideoFacts, header: Header, square_px: int | None) -> str:
+def _decoded_size(facts: VideoFacts, framing: Framing | None) -> tuple[int, int]:
+    """Width and height of the frames that ffmpeg writes: of the visible part of what is wanted."""
+    if framing is None:
+        return facts.width, facts.height
+    if framing.square is None:
+        return framing.width, framing.height
+    x0, y0, x1, y1 = scaled_visible(framing.square, facts.width, facts.height, framing.width)
+    return x1 - x0, y1 - y0
+
+
+def _framed(frames_THWC: np.ndarray, facts: VideoFacts, framing: Framing | None) -> np.ndarray:
+    if framing is None or framing.square is None:
+        return frames_THWC
+    return reflected(frames_THWC, framing.square, facts.width, facts.height, framing.width)
+
+
+def _filters(facts: VideoFacts, header: Header, framing: Framing | None) -> str:
     chain = []
     if facts.variable_frame_rate:
         fps = Fraction(facts.fps)
@@ -86,17 +108,20 @@ def _filters(facts: VideoFacts, header: Header, square_px: int | None) -> str:
             f"fps=fps={fps.numerator}/{fps.denominator}:round=near",
             f"tpad=stop={_SPARE_FRAMES}:stop_mode=clone",
         ]
-    if square_px:
+    if framing and framing.square:
         # Cropped in stored pixels, which may not be square, so that only what is shown gets scaled.
-        chain.append(r"crop=w=min(iw\,ih/sar):h=min(ih\,iw*sar)")
-    size = f"{square_px}:{square_px}" if square_px else f"{facts.width}:{facts.height}"
+        x0, y0, x1, y1 = framing.square.visible(facts.width, facts.height)
+        across, down = f"iw/{facts.width}", f"ih/{facts.height}"
+        chain.append(f"crop=w={x1 - x0}*{across}:h={y1 - y0}*{down}:x={x0}*{across}:y={y0}*{down}")
+    width, height = _decoded_size(facts, framing)
+    size = f"{width}:{height}"
     matrix = "" if header.tells_colour_matrix else f":in_color_matrix={_usual_matrix(header)}"
     if facts.has_alpha:
         # Premultiplied before it is scaled, or the colours of invisible pixels would bleed into the edges.
         chain += [f"scale=flags={_CONVERTER}{matrix}", "format=gbrap", "premultiply=inplace=1"]
         chain += [f"scale={size}:flags={_SCALER}", "format=gbrap", "format=rgba"]
     else:
-        chain += [f"scale={size}:flags={_SCALER if square_px else _CONVERTER}{matrix}", "format=rgb24"]
+        chain += [f"scale={size}:flags={_SCALER if framing else _CONVERTER}{matrix}", "format=rgb24"]
     return ",".join(chain)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import imageio.v3 as iio
 import numpy as np
-from PIL import features
+from PIL import Image, features
 
 from worker import logs, picture_decoder
 from worker.confined_process import Answer, ask
@@ -26,8 +26,18 @@ from worker.jobs import ImageFacts
 from worker.media_formats import HEADER_MIN_BYTES, SNIFF_BYTES, SOURCE_MEDIA_TYPES, sniff
 from worker.picture_decoder import BACKGROUND_RGB, Request
 from worker.settings import UNLIMITED, MediaLimits
+from worker.squares import Framing, reflected, scaled_visible
 
-__all__ = ["BACKGROUND_RGB", "load_image", "load_own_image", "own_image_size", "probe_image", "write_png"]
+__all__ = [
+    "BACKGROUND_RGB",
+    "framed",
+    "load_image",
+    "load_own_image",
+    "own_image_size",
+    "probe_image",
+    "resized",
+    "write_png",
+]
 
 _MEDIA_TYPES = SOURCE_MEDIA_TYPES if features.check("avif") else SOURCE_MEDIA_TYPES - {"image/avif"}
 _DECODER = ("run", picture_decoder.__name__)
@@ -78,6 +88,28 @@ def load_own_image(path: Path, *, square_px: int | None = None) -> np.ndarray:
     request = _request(path, UNLIMITED)._replace(wants="pixels", square_px=square_px)
     with path.open("rb") as file:
         return _as_array(*picture_decoder.decode(file, request))
+
+
+def framed(picture_HWC: np.ndarray, framing: Framing | None) -> np.ndarray:
+    """The wanted part of a picture at the wanted size, reflected where its square reaches outside."""
+    if framing is None:
+        return picture_HWC
+    if framing.square is None:
+        return resized(picture_HWC, framing.width, framing.height)
+    height, width = picture_HWC.shape[:2]
+    box = framing.square.visible(width, height)
+    x0, y0, x1, y1 = scaled_visible(framing.square, width, height, framing.width)
+    part_HWC = resized(picture_HWC, x1 - x0, y1 - y0, box)
+    return reflected(part_HWC[None], framing.square, width, height, framing.width)[0]
+
+
+def resized(
+    picture_HWC: np.ndarray, width: int, height: int, box: tuple[float, float, float, float] | None = None
+) -> np.ndarray:
+    """The picture, or the part of it in `box` (left, top, right, bottom), at this size."""
+    # Lanczos widens its kernel when it shrinks, so fine patterns are averaged instead of aliased.
+    image = Image.fromarray(np.ascontiguousarray(picture_HWC))
+    return np.array(image.resize((width, height), Image.Resampling.LANCZOS, box=box))
 
 
 def write_png(path: Path, frame_HWC: np.ndarray) -> None:

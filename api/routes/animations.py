@@ -72,6 +72,8 @@ _APPLIED = {
             (422, "invalid_options"),
             (422, "webhooks_disabled"),
             (422, "webhook_url_refused"),
+            (422, "crop_impossible"),
+            (422, "reference_frame_missing"),
             (422, "unknown_model"),
             (422, "model_unavailable"),
             (422, "media_rejected"),

@@ -8,7 +8,7 @@ Shapes: T frames, B batch, 1 the one source, C channels, H W height and width, K
 
 import copy
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from model.inference.optimized import FastNetworks, FastSource
 from model.inference.pixels import to_pixels, to_tensor
 from model.inference.plain import PlainNetworks, PlainSource
 from model.networks.assembly import Networks
-from model.networks.keypoints import Keypoints
+from model.networks.keypoints import Keypoints, frames_of, on_device
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -35,13 +35,22 @@ PreparedSource = PlainSource | FastSource
 
 
 class _Arrangement(Protocol):
-    """The networks as the animator uses them. What `prepare` returns is for `draw` of the same object only."""
+    """The networks as the animator uses them. What `prepare` returns is for the same object only."""
 
     def detect(self, frames_BCHW: Tensor, /) -> Keypoints: ...
 
     def prepare(self, source_1CHW: Tensor, /) -> Any: ...
 
-    def draw(self, source: Any, target: Keypoints, /) -> Tensor: ...
+    def draw_with_occlusion(self, source: Any, target: Keypoints, /) -> tuple[Tensor, Tensor | None]: ...
+
+
+class Drawn(NamedTuple):
+    """Frames, and which part of each the generator took from the source."""
+
+    frames_THWC: NDArray[np.uint8]
+    occlusion_THW: NDArray[np.float32] | None
+    """1 where the source is visible, 0 where it had to be invented; at the size of the dense motion. None from a
+    model without an occlusion map."""
 
 
 class Animator:
@@ -125,18 +134,28 @@ class Animator:
         options = self.config.motion_transfer if motion is None else motion
         reference: MotionReference | None = None
         for driving_THWC in driving_batches:
-            self._check(driving_THWC, "driving frames")
             if len(driving_THWC) == 0:
+                self._check(driving_THWC, "driving frames")
                 yield driving_THWC
                 continue
-            with torch.inference_mode():
-                driving = self._detect(to_tensor(driving_THWC, self.device))
-                if reference is None:
-                    reference = motion_reference(prepared.keypoints, _first(driving), options)
-                frames_BCHW = self._networks.draw(prepared, transfer_motion(driving, reference, options))
-                frames_THWC = self._finite_pixels(frames_BCHW)
-            # Outside the block: inference mode must not leak into the consumer while this generator is suspended.
-            yield frames_THWC
+            driving = self.keypoints(driving_THWC)
+            if reference is None:
+                reference = motion_reference(prepared.keypoints, frames_of(driving, slice(1)), options)
+            yield self.draw(prepared, driving, reference, options).frames_THWC
+
+    def draw(
+        self, prepared: PreparedSource, driving: Keypoints, reference: MotionReference, options: MotionTransferOptions
+    ) -> Drawn:
+        """Return the source moved by the driver's keypoints, batch T, which may be on any device.
+
+        Raises `NumericalError` (`output_not_finite`) instead of returning a frame that is not made of numbers.
+        """
+        # A block of its own each time: inference mode must not leak into a consumer while a generator is suspended.
+        with torch.inference_mode():
+            target = transfer_motion(on_device(driving, self.device), reference, options)
+            frames_BCHW, occlusion_B1HW = self._networks.draw_with_occlusion(prepared, target)
+            frames_THWC = self._finite_pixels(frames_BCHW)
+            return Drawn(frames_THWC, None if occlusion_B1HW is None else occlusion_B1HW[:, 0].float().cpu().numpy())
 
     def _detect(self, frames_BCHW: Tensor) -> Keypoints:
         return self._usable(self._networks.detect(frames_BCHW))
@@ -161,14 +180,6 @@ class Animator:
                 f"{what} must be uint8 of shape (..., {size}, {size}, {channels}), "
                 f"not {frames_THWC.dtype} of {frames_THWC.shape}"
             )
-
-
-def _first(keypoints: Keypoints) -> Keypoints:
-    """Return the first frame's keypoints as their own tensors, so that the rest of the batch can be freed."""
-    jacobians_BK22 = keypoints.jacobians_BK22
-    return Keypoints(
-        keypoints.positions_BK2[:1].clone(), None if jacobians_BK22 is None else jacobians_BK22[:1].clone()
-    )
 
 
 def _choose_device(name: str) -> torch.device:

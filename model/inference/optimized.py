@@ -86,7 +86,12 @@ class FastNetworks:
 
     def draw(self, source: FastSource, target: Keypoints) -> Tensor:
         """Return frames_BCHW, float32 in [0, 1]: the source moved to each of the keypoints' poses."""
-        return self._generator.decode(source, self._dense_motion(source, target))
+        return self.draw_with_occlusion(source, target)[0]
+
+    def draw_with_occlusion(self, source: FastSource, target: Keypoints) -> tuple[Tensor, Tensor | None]:
+        """Return frames_BCHW as `draw`, and occlusion_B1HW: 1 where the source is visible; None without such a map."""
+        motion = self._dense_motion(source, target)
+        return self._generator.decode(source, motion), motion.occlusion_B1HW
 
 
 class FastHourglass:

@@ -41,5 +41,9 @@ class PlainNetworks:
 
     def draw(self, source: PlainSource, target: Keypoints) -> Tensor:
         """Return frames_BCHW, float32 in [0, 1]: the source moved to each of the keypoints' poses."""
+        return self.draw_with_occlusion(source, target)[0]
+
+    def draw_with_occlusion(self, source: PlainSource, target: Keypoints) -> tuple[Tensor, Tensor | None]:
+        """Return frames_BCHW as `draw`, and occlusion_B1HW: 1 where the source is visible; None without such a map."""
         motion = self._generator.dense_motion_network(source.small_source_1CHW, source.keypoints, target)
-        return self._generator.decode(source.levels, motion)
+        return self._generator.decode(source.levels, motion), motion.occlusion_B1HW

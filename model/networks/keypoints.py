@@ -3,6 +3,7 @@
 Shapes: B batch, K keypoints, 2 = (x, y), 22 = 2x2 matrix, row then column.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -22,6 +23,29 @@ class Keypoints(NamedTuple):
 
     positions_BK2: Tensor
     jacobians_BK22: Tensor | None
+
+
+def frames_of(keypoints: Keypoints, frames: slice | Tensor) -> Keypoints:
+    """Return the keypoints of some frames as tensors of their own, so that the rest can be freed."""
+    jacobians_BK22 = keypoints.jacobians_BK22
+    return Keypoints(
+        keypoints.positions_BK2[frames].clone(), None if jacobians_BK22 is None else jacobians_BK22[frames].clone()
+    )
+
+
+def on_device(keypoints: Keypoints, device: torch.device) -> Keypoints:
+    """Return the keypoints on a device."""
+    jacobians_BK22 = keypoints.jacobians_BK22
+    return Keypoints(keypoints.positions_BK2.to(device), None if jacobians_BK22 is None else jacobians_BK22.to(device))
+
+
+def joined(parts: Sequence[Keypoints]) -> Keypoints:
+    """Return the keypoints of all parts, one after the other."""
+    jacobians = [part.jacobians_BK22 for part in parts if part.jacobians_BK22 is not None]
+    return Keypoints(
+        torch.cat([part.positions_BK2 for part in parts]),
+        torch.cat(jacobians) if len(jacobians) == len(parts) else None,
+    )
 
 
 def invert(matrices_BK22: Tensor) -> tuple[Tensor, Tensor]:

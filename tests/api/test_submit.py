@@ -12,6 +12,7 @@ import pytest
 
 from tests.api.conftest import Service, assert_problem, make_clip, make_picture
 from tests.conftest import wait_until
+from worker.animation_options import AnimationOptions
 from worker.errors import QueueUnavailable
 from worker.job_store import JobStore
 from worker.jobs import Job, JobState
@@ -32,13 +33,8 @@ def test_accepts_and_tells_where_to_look(service: Service, files: Files) -> None
     assert body["status"] == "queued"
     assert body["queue_position"] == 0
     assert body["progress"] == {"percent": 0, "frames_done": 0, "frames_total": 5}
-    assert body["options"] == {
-        "model": service.settings.model,
-        "motion": "absolute",
-        "relative_jacobian": True,
-        "adapt_scale": False,
-        "audio": False,
-    }
+    defaults = AnimationOptions().model_dump()
+    assert body["options"] == {**defaults, "model": service.settings.model, "motion": "absolute", "audio": False}
     assert body["input"]["source_image"]["width"] == 80
     assert body["input"]["driving_video"]["fps"] == "10/1"
     assert body["links"] == {
@@ -108,6 +104,12 @@ def test_an_odd_request_id_is_replaced(service: Service, odd: str) -> None:
         ({"motion": "sideways"}, "motion", "invalid_options"),
         ({"motion": ""}, "motion", "invalid_options"),
         ({"audio": "perhaps"}, "audio", "invalid_options"),
+        ({"smoothing": "2"}, "smoothing", "invalid_options"),
+        ({"size": "65"}, "size", "invalid_options"),
+        ({"source_crop": "middle"}, "source_crop", "invalid_options"),
+        ({"source_crop": "500,500,64,64"}, "source_crop", "crop_impossible"),
+        ({"driving_crop": "0,0,4,4"}, "driving_crop", "crop_impossible"),
+        ({"reference_frame": "5"}, "reference_frame", "reference_frame_missing"),
         ({"audio": " "}, "audio", "invalid_options"),
         ({"model": "../../etc/passwd"}, "model", "invalid_options"),
         ({"model": "x" * 65}, "model", "invalid_options"),

@@ -1,6 +1,7 @@
 """Animate local files: no Celery, no Redis, no storage. The command line uses it as it is.
 
-Frames flow as iterators, decode → batch → network → encode, so memory does not grow with the length of the clip.
+The driving clip is looked at twice: small, for where its subject is, and then for its keypoints, which are all that is
+kept of it. Frames flow as iterators, network → paste back → encode, so memory does not grow with the clip's pictures.
 """
 
 from __future__ import annotations
@@ -10,17 +11,21 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from model.config import MotionTransferOptions
+from model.config import shows_faces
 from worker import media, pictures
-from worker.engine.batches import draw
+from worker.animation_options import check_reference_frame
+from worker.engine.crop import cut_driving, cut_source
+from worker.engine.motion import draw_motion, read_motion, reference_number
+from worker.engine.paste_back import PasteBack
 from worker.engine.stages import Stages
 from worker.jobs import AnimationOptions, VideoFacts
 from worker.settings import MediaLimits
+from worker.squares import Framing, Square
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from model.inference.animator import Animator
+    from model.inference.animator import Animator, Drawn
 
 
 class AnimationReport(NamedTuple):
@@ -32,6 +37,9 @@ class AnimationReport(NamedTuple):
     height: int
     duration_s: float
     has_audio: bool
+    source_crop: str
+    driving_crop: str
+    reference_frame: int
     warnings: tuple[str, ...]
 
 
@@ -51,19 +59,36 @@ def animate_video(
     """Write the animation of `source` by `driving` to `output`: an MP4 file, or PNG files when it is a folder.
 
     `facts` are those of `media.probe_video(driving)`: as many frames come out, at the same rate. `on_progress` is
-    called with the number of frames done, and may raise (`JobStopped`) to leave; nothing is left at `output` then.
-    `stages` is told where the time goes.
-    Raises MediaRejected for an input that cannot be decoded, EncodingFailed when the result cannot be written.
+    called with the number of frames done (0 as long as the driving clip is read), and may raise (`JobStopped`) to
+    leave; nothing is left at `output` then. `stages` is told where the time goes.
+    Raises MediaRejected for an input that cannot be decoded, InvalidOptions for a crop, subject or reference frame that
+    does not exist, EncodingFailed when the result cannot be written.
     """
     size_px = animator.config.frame_size
-    prepared = animator.prepare(pictures.load_image(source, square_px=size_px, limits=limits))
-    stages = stages or Stages()
-    driving_batches = stages.each(
-        "decode", media.read_frames(driving, facts, batch_frames=batch_frames, square_px=size_px, limits=limits)
-    )
-    drawn = stages.each("infer", draw(animator, prepared, driving_batches, _transfer_options(options)))
-    frames = _counted(drawn, on_progress)
+    faces = shows_faces(animator.config.name)
     fps = Fraction(facts.fps)
+    stages = stages or Stages()
+    check_reference_frame(options.reference_frame, facts.frames)
+    on_progress(0)
+    with stages.of("decode"):
+        picture_HWC = pictures.load_image(source, limits=limits)
+        source_cut = cut_source(picture_HWC, options.source_crop, options.subject, faces=faces)
+        on_progress(0)
+        driving_cut = cut_driving(
+            driving, facts, options.driving_crop, options.driving_subject, faces=faces, limits=limits
+        )
+    framing = Framing(driving_cut.square, size_px, size_px)
+    driving_batches = stages.each(
+        "decode", media.read_frames(driving, facts, batch_frames=batch_frames, framing=framing, limits=limits)
+    )
+    with stages.of("infer"):
+        prepared = animator.prepare(pictures.framed(picture_HWC, Framing(source_cut.square, size_px, size_px)))
+        watched = _watched(driving_batches, on_progress)
+        motion = read_motion(animator, watched, driving_cut.seen_at, fps, options.smoothing)
+        reference_frame = reference_number(options.reference_frame, prepared, motion)
+    drawn = stages.each("infer", draw_motion(animator, prepared, motion, reference_frame, options, batch_frames))
+    width, height = _result_size(picture_HWC, size_px, options)
+    frames = _finished(_counted(drawn, on_progress), picture_HWC, source_cut.square, width, height, options)
     if output.is_dir():
         count, has_audio, warnings = _write_pictures(output, frames), False, ()
     else:
@@ -72,39 +97,79 @@ def animate_video(
                 output,
                 frames,
                 fps=fps,
-                width=size_px,
-                height=size_px,
+                width=width,
+                height=height,
                 audio_from=driving if options.audio and facts.has_audio else None,
             )
         count, has_audio, warnings = written.frames, written.has_audio, written.warnings
+        width, height = written.width, written.height
     if options.audio and facts.audio_note:
         warnings = (*warnings, facts.audio_note)
-    return AnimationReport(count, facts.fps, size_px, size_px, float(count / fps), has_audio, tuple(warnings))
-
-
-def _transfer_options(options: AnimationOptions) -> MotionTransferOptions:
-    return MotionTransferOptions(
-        relative=options.motion == "relative",
-        relative_jacobian=options.relative_jacobian,
-        adapt_scale=options.adapt_scale,
+    return AnimationReport(
+        frames=count,
+        fps=facts.fps,
+        width=width,
+        height=height,
+        duration_s=float(count / fps),
+        has_audio=has_audio,
+        source_crop=_as_text(source_cut.square),
+        driving_crop=_as_text(driving_cut.square),
+        reference_frame=reference_frame,
+        warnings=(*source_cut.warnings, *driving_cut.warnings, *motion.warnings, *warnings),
     )
 
 
-def _counted(batches: Iterable[np.ndarray], on_progress: Callable[[int], None]) -> Iterator[np.ndarray]:
-    """Pass batches of frames on, telling after each how many there were."""
-    done = 0
-    on_progress(done)
+def _result_size(picture_HWC: np.ndarray, size_px: int, options: AnimationOptions) -> tuple[int, int]:
+    if options.paste_back:
+        return picture_HWC.shape[1], picture_HWC.shape[0]
+    side = options.size or size_px
+    return side, side
+
+
+def _finished(
+    batches: Iterable[Drawn],
+    picture_HWC: np.ndarray,
+    square: Square,
+    width: int,
+    height: int,
+    options: AnimationOptions,
+) -> Iterator[np.ndarray]:
+    """The frames as they are wanted, one by one: in the whole picture, or at the size of the result."""
+    paste = PasteBack(picture_HWC, square) if options.paste_back else None
+    for drawn in batches:
+        for number, frame_HWC in enumerate(drawn.frames_THWC):
+            if paste:
+                yield paste(frame_HWC, None if drawn.occlusion_THW is None else drawn.occlusion_THW[number])
+            else:
+                same_size = frame_HWC.shape[1::-1] == (width, height)
+                yield frame_HWC if same_size else pictures.resized(frame_HWC, width, height)
+
+
+def _as_text(square: Square) -> str:
+    """As the options `source_crop` and `driving_crop` take it: the same square again."""
+    return f"{square.left},{square.top},{square.side},{square.side}"
+
+
+def _watched(batches: Iterable[np.ndarray], on_progress: Callable[[int], None]) -> Iterator[np.ndarray]:
+    """Pass the driving frames on; with each batch there is a chance to stop."""
     for frames_THWC in batches:
+        on_progress(0)
         yield frames_THWC
-        done += len(frames_THWC)
+
+
+def _counted(batches: Iterable[Drawn], on_progress: Callable[[int], None]) -> Iterator[Drawn]:
+    """Pass batches of drawn frames on, telling after each how many there were."""
+    done = 0
+    for drawn in batches:
+        yield drawn
+        done += len(drawn.frames_THWC)
         on_progress(done)
 
 
-def _write_pictures(folder: Path, batches: Iterable[np.ndarray]) -> int:
+def _write_pictures(folder: Path, frames: Iterable[np.ndarray]) -> int:
     """Write `000000.png`, `000001.png`, ... and return how many."""
     count = 0
-    for frames_THWC in batches:
-        for frame_HWC in frames_THWC:
-            pictures.write_png(folder / f"{count:06d}.png", frame_HWC)
-            count += 1
+    for frame_HWC in frames:
+        pictures.write_png(folder / f"{count:06d}.png", frame_HWC)
+        count += 1
     return count

@@ -39,7 +39,8 @@ def test_as_many_frames_at_the_same_rate_with_sound(
     result = media.probe_video(tmp_path / "out.mp4", UNLIMITED)
     assert (report.frames, result.frames, report.has_audio, result.has_audio) == (16, 16, True, True)
     assert Fraction(report.fps) == Fraction(result.fps) == 25
-    assert told == [0, 4, 8, 12, 16]
+    assert sorted(set(told)) == [0, 4, 8, 12, 16]
+    assert told == sorted(told)
     silent = write(short_clip, tmp_path / "silent.mp4", source, animator, AnimationOptions(audio=False))
     assert not silent.has_audio
     assert not media.probe_video(tmp_path / "silent.mp4", UNLIMITED).has_audio
@@ -72,7 +73,7 @@ def test_relative_motion_starts_from_the_source_itself_and_absolute_does_not(
     for motion in ("relative", "absolute"):
         folder = tmp_path / motion
         folder.mkdir()
-        write(short_clip, folder, source, animator, AnimationOptions(motion=motion))  # pyright: ignore
+        write(short_clip, folder, source, animator, AnimationOptions(motion=motion, reference_frame="first"))  # pyright: ignore
         first[motion] = pictures.load_image(folder / "000000.png").astype(int)
     original = pictures.load_image(source, square_px=256).astype(int)
     errors = {motion: np.abs(frame - original).mean() for motion, frame in first.items()}
@@ -121,7 +122,7 @@ def test_sound_that_cannot_be_decoded_is_said(
             facts,
             tmp_path / f"{audio}.mp4",
             animator,
-            AnimationOptions(audio=audio),
+            AnimationOptions(audio=audio, driving_crop="none"),
             limits=UNLIMITED,
             batch_frames=16,
         )

@@ -2,42 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from types import SimpleNamespace
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
 
-from worker.engine.batches import draw
+from worker.engine.batches import InParts
 from worker.engine.device_faults import as_inference_failure, is_out_of_memory
 
 
 class SmallDevice:
-    """An animator whose device holds `capacity` frames; frames are numbers, drawn relative to the first one."""
+    """A device that holds `capacity` frames; frames are numbers."""
 
     def __init__(self, capacity: int, error: BaseException) -> None:
         self.capacity = capacity
         self.error = error
         self.batches: list[int] = []
 
-    def animate(self, prepared: Any, driving_batches: Iterable[np.ndarray], motion: Any) -> Iterator[np.ndarray]:
-        first: int | None = None
-        for batch in driving_batches:
-            self.batches.append(len(batch))
-            if len(batch) > self.capacity:
-                raise self.error
-            first = int(batch[0]) if first is None else first
-            yield batch - first
+    def double(self, numbers: np.ndarray) -> np.ndarray:
+        self.batches.append(len(numbers))
+        if len(numbers) > self.capacity:
+            raise self.error
+        return 2 * numbers
 
 
 def run(device: SmallDevice, sizes: list[int]) -> list[int]:
-    numbers = np.arange(100, 100 + sum(sizes))
-    batches = np.split(numbers, np.cumsum(sizes)[:-1])
-    nothing: Any = SimpleNamespace()
-    animator: Any = device
-    return [int(number) for part in draw(animator, nothing, iter(batches), nothing) for number in part]
+    numbers = np.arange(sum(sizes))
+    parts = InParts[np.ndarray]()
+    done: list[int] = []
+    for batch in np.split(numbers, np.cumsum(sizes)[:-1]):
+        for result in parts.run(len(batch), lambda part, batch=batch: device.double(batch[part])):
+            done += result.tolist()
+    return done
 
 
 OUT_OF_MEMORY = [
@@ -51,24 +46,23 @@ OUT_OF_MEMORY = [
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=range(len(OUT_OF_MEMORY)))
 @pytest.mark.parametrize("capacity", [1, 2, 3, 5, 8])
 def test_no_frame_is_lost_or_shown_twice(capacity: int, error: BaseException) -> None:
-    assert run(SmallDevice(capacity, error), [8, 8, 3]) == list(range(19))
+    assert run(SmallDevice(capacity, error), [8, 8, 3]) == list(range(0, 38, 2))
 
 
 def test_later_batches_are_small_from_the_start() -> None:
     device = SmallDevice(2, OUT_OF_MEMORY[0])
     run(device, [8, 8])
-    # After each halving the first frame of the clip is looked at once more.
-    assert device.batches == [8, 1, 4, 1, 2, 2, 2, 2, 2, 2, 2, 2]
+    assert device.batches == [8, 4, 2, 2, 2, 2, 2, 2, 2, 2]
 
 
 def test_memory_that_runs_out_in_the_middle() -> None:
     device = SmallDevice(8, OUT_OF_MEMORY[0])
-    nothing: Any = SimpleNamespace()
-    animator: Any = device
-    drawn = draw(animator, nothing, iter(np.split(np.arange(24), 3)), nothing)
-    assert list(next(drawn)) == list(range(8))
+    parts = InParts[np.ndarray]()
+    numbers = np.arange(8)
+    assert [len(part) for part in parts.run(8, lambda part: device.double(numbers[part]))] == [8]
     device.capacity = 3
-    assert [int(number) for part in drawn for number in part] == list(range(8, 24))
+    done = [number for part in parts.run(8, lambda part: device.double(numbers[part])) for number in part.tolist()]
+    assert done == list(range(0, 16, 2))
 
 
 def test_one_frame_that_does_not_fit_is_the_end() -> None:

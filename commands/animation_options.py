@@ -1,0 +1,39 @@
+"""The options of an animation as flags: the same names and defaults as over HTTP (docs/api.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import click
+
+_CROP = "auto, none (the middle), or x,y,w,h in pixels."
+
+_OPTIONS = (
+    click.option("--model", help="Name of a bundle; `animato models list` shows them."),
+    click.option("--motion", type=click.Choice(["relative", "absolute"]), default="relative", show_default=True),
+    click.option("--relative-jacobian/--absolute-jacobian", default=True, show_default=True),
+    click.option("--adapt-scale", is_flag=True, help="Scale the movement by the size of the source's keypoints."),
+    click.option(
+        "--reference-frame",
+        default="auto",
+        show_default=True,
+        help="Where relative motion is measured from: auto (the frame most like the source), first, or its number.",
+    ),
+    click.option("--smoothing", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Steadier motion."),
+    click.option("--source-crop", default="auto", show_default=True, help=_CROP),
+    click.option("--driving-crop", default="auto", show_default=True, help=_CROP),
+    click.option("--subject", type=click.IntRange(0), default=0, show_default=True, help="Face of SOURCE, by size."),
+    click.option(
+        "--driving-subject", type=click.IntRange(0), default=0, show_default=True, help="Face of DRIVING, by size."
+    ),
+    click.option("--size", type=int, help="Pixels a side of the animated square, 64 to 2048. [the model's]"),
+    click.option("--paste-back", is_flag=True, help="Put the animated square back into the whole of SOURCE."),
+    click.option("--audio/--no-audio", default=True, show_default=True, help="Keep the driving video's sound."),
+)
+
+
+def animation_options(command: Callable[..., object]) -> Callable[..., object]:
+    """Add all of them to a command."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command

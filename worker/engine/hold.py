@@ -1,0 +1,58 @@
+"""Frames of a driving clip that do not show its subject: a cut to something else, a title, a black frame.
+
+Shapes: T frames, H W height and width, C channels, N numbers of a thumbnail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_THUMB_PX = 16
+_LEAST_LIKENESS = 0.3
+"""Correlation with the most similar frame in which the subject was seen (docs/motion.md has what was measured)."""
+_BLANK_LEVELS = 2.0
+_MOST_LISTED = 12
+
+
+def thumbnails(frames_THWC: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return thumbs_TN: grey, of a few pixels, without their mean."""
+    grey_THW = frames_THWC.mean(-1, dtype=np.float32)
+    time, height, width = grey_THW.shape
+    rows, columns = height // _THUMB_PX, width // _THUMB_PX
+    cut_THW = grey_THW[:, : rows * _THUMB_PX, : columns * _THUMB_PX]
+    thumbs_TN = cut_THW.reshape(time, _THUMB_PX, rows, _THUMB_PX, columns).mean((2, 4)).reshape(time, -1)
+    return thumbs_TN - thumbs_TN.mean(1, keepdims=True)
+
+
+def lost_frames(thumbs_TN: NDArray[np.float32], seen_at: Sequence[int]) -> NDArray[np.bool_]:
+    """Return lost_T: blank frames, and those unlike every frame in which the subject was seen.
+
+    Without such frames only blank ones count; when all would be lost, none is.
+    """
+    contrast_T = thumbs_TN.std(1)
+    lost_T = contrast_T < _BLANK_LEVELS
+    if seen_at:
+        units_TN = thumbs_TN / np.maximum(np.linalg.norm(thumbs_TN, axis=1, keepdims=True), 1e-6)
+        lost_T |= (units_TN @ units_TN[list(seen_at)].T).max(1) < _LEAST_LIKENESS
+    return np.zeros_like(lost_T) if lost_T.all() else lost_T
+
+
+def held(lost_T: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Return sources_T: for each frame the one whose motion it shows, the last that is not lost, or the first."""
+    numbers_T = np.where(lost_T, -1, np.arange(len(lost_T)))
+    first = int(np.argmin(lost_T))
+    return np.maximum(np.maximum.accumulate(numbers_T), first)
+
+
+def listed(lost_T: NDArray[np.bool_]) -> str:
+    """The lost frames in words: `12, 64–153`."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], lost_T, [False])).astype(np.int8)))
+    spans = [f"{start}" if end - start == 1 else f"{start}–{end - 1}" for start, end in edges.reshape(-1, 2).tolist()]
+    more = len(spans) - _MOST_LISTED
+    return ", ".join(spans[:_MOST_LISTED]) + (f" and {more} more places" if more > 0 else "")

@@ -1,0 +1,107 @@
+"""The motion of a driving clip: its keypoints, looked at once, steadied, and where it is measured from.
+
+All keypoints of a clip are kept, a few hundred bytes a frame; its pictures never are.
+
+Shapes: T frames, K keypoints, N numbers of a thumbnail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from model.config import MotionTransferOptions
+from worker.engine.batches import InParts
+from worker.engine.hold import held, listed, lost_frames, thumbnails
+from worker.jobs import AnimationOptions
+
+if TYPE_CHECKING:
+    from model.inference.animator import Animator, Drawn, PreparedSource
+    from model.networks.keypoints import Keypoints
+
+
+class Motion(NamedTuple):
+    """What the source is to do."""
+
+    keypoints: Keypoints
+    """Of all frames, in memory."""
+    warnings: tuple[str, ...] = ()
+
+
+def read_motion(
+    animator: Animator, driving_batches: Iterable[np.ndarray], seen_at: Sequence[int], fps: Fraction, smoothing: float
+) -> Motion:
+    """The keypoints of a clip. Frames without its subject hold the motion of the last frame with it."""
+    import torch
+
+    from model.inference.smoothing import steady
+    from model.networks.keypoints import Keypoints, frames_of, joined, on_device
+
+    parts, thumbs = [], []
+    in_parts = InParts[Keypoints]()
+    for frames_THWC in driving_batches:
+        parts += [
+            on_device(keypoints, torch.device("cpu"))
+            for keypoints in in_parts.run(len(frames_THWC), partial(_keypoints, animator, frames_THWC))
+        ]
+        thumbs.append(thumbnails(frames_THWC))
+    keypoints = joined(parts)
+    lost_T = lost_frames(np.concatenate(thumbs), seen_at)
+    warnings = ()
+    if lost_T.any():
+        keypoints = frames_of(keypoints, torch.from_numpy(held(lost_T)))
+        warnings = (
+            f"The subject was not seen in frames {listed(lost_T)} of the video: the last motion was held there.",
+        )
+    return Motion(steady(keypoints, float(fps), smoothing), warnings)
+
+
+def reference_number(wanted: str, prepared: PreparedSource, motion: Motion) -> int:
+    """The driving frame that relative motion is measured from; it was checked that it exists."""
+    from model.inference.reference_frame import nearest_frame
+    from model.networks.keypoints import on_device
+
+    if wanted == "first":
+        return 0
+    if wanted == "auto":
+        source = on_device(prepared.keypoints, motion.keypoints.positions_BK2.device)
+        return nearest_frame(source, motion.keypoints)
+    return int(wanted)
+
+
+def draw_motion(
+    animator: Animator,
+    prepared: PreparedSource,
+    motion: Motion,
+    reference_frame: int,
+    options: AnimationOptions,
+    batch_frames: int,
+) -> Iterator[Drawn]:
+    """The animated source, a batch at a time."""
+    from model.inference.animator import Drawn
+    from model.inference.motion_transfer import motion_reference
+    from model.networks.keypoints import frames_of, on_device
+
+    transfer = MotionTransferOptions(
+        relative=options.motion == "relative",
+        relative_jacobian=options.relative_jacobian,
+        adapt_scale=options.adapt_scale,
+    )
+    initial = frames_of(motion.keypoints, slice(reference_frame, reference_frame + 1))
+    reference = motion_reference(prepared.keypoints, on_device(initial, animator.device), transfer)
+    in_parts = InParts[Drawn]()
+
+    def draw(driving: Keypoints, part: slice) -> Drawn:
+        return animator.draw(prepared, frames_of(driving, part), reference, transfer)
+
+    for start in range(0, len(motion.keypoints.positions_BK2), batch_frames):
+        driving = frames_of(motion.keypoints, slice(start, start + batch_frames))
+        yield from in_parts.run(len(driving.positions_BK2), partial(draw, driving))
+
+
+def _keypoints(animator: Animator, frames_THWC: np.ndarray, part: slice) -> Keypoints:
+    return animator.keypoints(frames_THWC[part])
