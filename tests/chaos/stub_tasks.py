@@ -48,7 +48,18 @@ def animate_video(
         on_progress(min(facts.frames, int(done * facts.frames)))
     _misbehave(behaviour, source)
     output.write_bytes(result_bytes(_sha256(source), _sha256(driving), behaviour.result_bytes))
-    return AnimationReport(facts.frames, facts.fps, 64, 64, facts.duration_s, False, ())
+    return AnimationReport(
+        frames=facts.frames,
+        fps=facts.fps,
+        width=64,
+        height=64,
+        duration_s=facts.duration_s,
+        has_audio=False,
+        source_crop="0,0,64,64",
+        driving_crop="0,0,64,64",
+        reference_frame=0,
+        warnings=(),
+    )
 
 
 def _misbehave(behaviour: Behaviour, source: Path) -> None:

@@ -69,7 +69,7 @@ def run(
 def draws(_source, _driving, _facts, output, *_, **__) -> AnimationReport:
     logging.getLogger("some.library").info("a line of a library")
     output.write_bytes(b"result")
-    return AnimationReport(100, "25/1", 256, 256, 4.0, False, ())
+    return AnimationReport(100, "25/1", 256, 256, 4.0, False, "0,0,256,256", "0,0,256,256", 0, ())
 
 
 def fails(*_, **__) -> AnimationReport:
