@@ -134,8 +134,8 @@ class Animator:
         options = self.config.motion_transfer if motion is None else motion
         reference: MotionReference | None = None
         for driving_THWC in driving_batches:
+            self._check(driving_THWC, "driving frames")
             if len(driving_THWC) == 0:
-                self._check(driving_THWC, "driving frames")
                 yield driving_THWC
                 continue
             driving = self.keypoints(driving_THWC)
