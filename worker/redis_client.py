@@ -24,14 +24,16 @@ R = TypeVar("R")
 
 def connect(settings: Settings) -> redis.Redis:
     """A client of `settings.redis_url`, safe to share between threads; it connects at the first call."""
-    # No silent retries: a command whose answer was lost may have been carried out, and the scripts decide by state.
+    # A connection that ended while nobody used it is opened once more: the scripts decide by state, so a command that
+    # was carried out although its answer was lost may come again. One that waited in vain is not: each further try
+    # would wait as long, and a request would hang for several times the time limit.
     return redis.Redis.from_url(
         settings.redis_url,
         decode_responses=True,
         socket_timeout=settings.redis_timeout_s,
         socket_connect_timeout=settings.redis_timeout_s,
         health_check_interval=15,
-        retry=Retry(NoBackoff(), 1),
+        retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
     )
 
 
