@@ -13,6 +13,7 @@ from billiard.process import current_process
 from celery import Celery
 from celery.exceptions import SoftTimeLimitExceeded as TimeLimitReached
 from celery.signals import heartbeat_sent, setup_logging, worker_process_shutdown, worker_ready, worker_shutdown
+from celery.worker.request import Request
 from kombu.exceptions import OperationalError
 
 from worker import logs, tracing
@@ -21,7 +22,7 @@ from worker.jobs import QUEUE_KEY_PREFIX, QUEUE_NAME, TASK_NAME
 from worker.pulse import Pulse
 from worker.settings import Settings
 
-__all__ = ["TimeLimitReached", "make_queue", "pool_index", "ring"]
+__all__ = ["Delivery", "TimeLimitReached", "make_queue", "pool_index", "ring"]
 
 
 class Presence(Protocol):
@@ -40,6 +41,18 @@ _IMPATIENT = {"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "inte
 """How kombu connects: by default it tries for seconds, and here the housekeeper rings again anyway."""
 
 _LOOK_AT_CHILDREN_S = 0.5
+
+
+class Delivery(Request):
+    """A message whose acknowledgement does not fail quietly.
+
+    When Redis is away at that moment Celery logs it and goes on. But then the message counts as being worked on for
+    ever, and a worker that may have only one at a time never asks for another. Raised in its loop, the error makes the
+    worker connect anew.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, "connection_errors": ()})
 
 
 def make_queue(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,12 +22,13 @@ from worker.engine.process import WorkerProcess, device_memory
 from worker.engine.stages import Stages
 from worker.engine.workspace import workspace
 from worker.errors import AnimationError, JobCanceled, LeaseLost, QueueUnavailable, WorkerLeaves
-from worker.job_queue import TimeLimitReached, make_queue, pool_index, ring
+from worker.job_queue import Delivery, TimeLimitReached, make_queue, pool_index, ring
 from worker.job_store import Claim, JobStore
 from worker.jobs import TASK_NAME, JobError, JobResult
 from worker.settings import Settings
 
 _BROKEN_DEVICE_EXIT_CODE = 70
+_COMMIT_AGAIN_AFTER_S = 0.5
 
 settings = Settings()
 numbers = WorkerNumbers(settings.worker_concurrency)
@@ -35,7 +37,7 @@ process = WorkerProcess(settings, when_loaded=lambda took_s: numbers.model_loade
 log = logs.get_logger(__name__)
 
 
-@queue.task(name=TASK_NAME)
+@queue.task(name=TASK_NAME, Request=Delivery)
 def animate(animation_id: str) -> None:
     """Run the animation if it is ours to run. Called once per message; a duplicate message finds it claimed."""
     store = process.store
@@ -157,10 +159,22 @@ def _run(claim: Claim, stages: Stages) -> JobResult:
             )
             with stages.of("upload"), tracing.span("upload"):
                 apart(_upload, result, output, heartbeat)
-    if not store.commit(job.id, claim.fence, result):
+    if not _commit(claim, result):
         storage.delete(result.key)
         raise LeaseLost
     return result
+
+
+def _commit(claim: Claim, result: JobResult) -> bool:
+    """Make the result visible. When Redis is away for a moment, what is drawn is not thrown away for that."""
+    give_up_at_s = time.monotonic() + settings.lease_s
+    while True:
+        try:
+            return process.store.commit(claim.job.id, claim.fence, result)
+        except QueueUnavailable:
+            if time.monotonic() > give_up_at_s:
+                raise
+        time.sleep(_COMMIT_AGAIN_AFTER_S)
 
 
 def _upload(result: JobResult, path: Path, heartbeat: Heartbeat) -> None:
