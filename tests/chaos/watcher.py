@@ -140,7 +140,8 @@ class Watcher:
             return job
 
     def _compare(self, before: Job, job: Job) -> None:
-        if job.version < before.version or job.fence < before.fence or job.attempt < before.attempt:
+        # (An attempt that was handed over does not count: `attempt` may go back.)
+        if job.version < before.version or job.fence < before.fence:
             self.violations.append(f"{job.id} went back: {_short(before)} to {_short(job)}")
         if job.version == before.version and _fields(before, _SHOWN) != _fields(job, _SHOWN):
             self.violations.append(f"{job.id} changed within a version: {_short(before)} to {_short(job)}")

@@ -7,11 +7,12 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 import httpx
 
-from tests.chaos.cluster import pause
+from tests.chaos.cluster import PRODUCTION, SHORT, pause
 from tests.chaos.ledger import Outcome
 from tests.chaos.plan import Plan
 from tests.chaos.processes import is_stopped
@@ -22,8 +23,9 @@ from worker.jobs import JobState
 
 def r4_redis_killed(plan: Plan) -> Outcome:
     """`kill -9` of Redis in the middle of its work, and a restart from its append-only file, again and again."""
-    kills, down_s, resumed_s = plan.pick(3, 20), plan.pick((0.5, 1.5), (1.0, 4.0)), []
-    with plan.trial() as trial:
+    kills, down_s, resumed_s = plan.pick(3, 20), plan.pick((1.5, 3.0), (1.0, 4.0)), []
+    # The absence is shorter than the lease here; R5 has the longer one.
+    with plan.trial(times=plan.pick(replace(SHORT, lease_s=10.0, heartbeat_s=2.0), PRODUCTION)) as trial:
         cluster = trial.cluster
         with trial.load(plan.pick(15, 200), outstanding=6, by_http=0.2), _asking(trial) as answers:
             for _ in range(kills):
@@ -32,7 +34,8 @@ def r4_redis_killed(plan: Plan) -> Outcome:
                 pause(trial.dice.uniform(*down_s))
                 cluster.start_redis()
                 back_s, claims = time.monotonic(), _claims(trial)
-                wait_until(lambda claims=claims: _claims(trial) > claims, "a worker claims again", 120)
+                with suppress(AssertionError):  # the mark below says it
+                    wait_until(lambda claims=claims: _claims(trial) > claims, "a worker claims again", 65)
                 resumed_s.append(time.monotonic() - back_s)
         outcome = trial.finish()
     refused = [answer for answer in answers if answer[0] == 503]
@@ -42,7 +45,7 @@ def r4_redis_killed(plan: Plan) -> Outcome:
     outcome.mark(bool(refused), "the API answered 503 while Redis was down")
     outcome.mark({status for status, _ in answers} <= {200, 503}, "the API answered nothing but 200 and 503")
     outcome.mark(slowest_s <= 5.0 * plan.patience, f"within 5 s ({slowest_s:.1f} s)")
-    outcome.mark(max(resumed_s) <= 60.0 * plan.patience, f"workers resumed within 60 s ({max(resumed_s):.1f} s)")
+    outcome.mark(max(resumed_s) <= 60.0, f"workers resumed within 60 s ({max(resumed_s):.1f} s)")
     outcome.mark(outcome.counts.failed == 0, "none failed")
     return outcome
 
