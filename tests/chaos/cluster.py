@@ -67,12 +67,12 @@ class Cluster:
             lease_s=times.lease_s,
             heartbeat_s=times.heartbeat_s,
             retry_backoff_s=times.retry_backoff_s,
+            first_ring_wait_s=times.first_ring_wait_s,
             **({name: getattr(storage, name) for name in kept} if storage else {}),
         )
         self.environment = {
             **self.settings.as_environment(),
             "ANIMATO_HOUSEKEEPING_INTERVAL_S": str(times.housekeeping_interval_s),
-            "ANIMATO_FIRST_RING_WAIT_S": str(times.first_ring_wait_s),
             "ANIMATO_DISK_RESERVE_BYTES": "0",
             "PYTHONPATH": str(REPOSITORY),
             "OMP_NUM_THREADS": "1",

@@ -141,7 +141,7 @@ class Trial:
         """An animation that came by HTTP: what is submitted directly has its facts and options."""
         with self._template_lock:
             if self._template_job is None:
-                self._template_job = self.cluster.store.get(self.submit_accepted())
+                self._template_job = self.cluster.store.get(self.submit_accepted(self.new_source(seconds=0.2)))
                 assert self._template_job is not None
             return self._template_job
 

@@ -69,7 +69,9 @@ def r7_disk_full(plan: Plan) -> Outcome:
     outcome.notes["refusals"] = str({name: sorted(set(codes)) for name, codes in refusals.items()})
     expected = {"uploads": {"disk_full"}, "objects": {"storage_unavailable"}, "redis": {"queue_unavailable"}}
     for name, codes in refusals.items():
-        outcome.mark(set(codes) <= expected[name], f"full {name}: {sorted(set(codes))}, expected {expected[name]}")
+        # A small record may still fit into the last block of a full disk: then it is accepted, rightly, and counted.
+        refused = set(codes) - {"202"}
+        outcome.mark(refused == expected[name], f"full {name}: {sorted(refused)}, expected {expected[name]}")
     outcome.mark(bool(again and again.state is JobState.SUCCEEDED), "what a full worker could not do was done later")
     outcome.mark(outcome.counts.failed == 0, "none failed")
     return outcome

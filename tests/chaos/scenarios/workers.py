@@ -87,9 +87,9 @@ def r3_frozen_worker(plan: Plan) -> Outcome:
 
 def r8_poison(plan: Plan) -> Outcome:
     """Animations that crash, exhaust or block their worker, each three times, among others that must flow."""
-    good = plan.pick(12, 60)
-    kinds = ("crash", "memory", "loop") * plan.pick(1, 3)
-    with plan.trial(environment={"CHAOS_TIME_LIMITS_S": plan.pick("2,3", "5,7")}) as trial:
+    good = plan.pick(12, 240)
+    kinds = ("crash", "memory", "loop")
+    with plan.trial(environment={"CHAOS_TIME_LIMITS_S": "2,3"}) as trial:
         flow_s = _time_of(trial, good)
         started_s = time.monotonic()
         poisoned = [
@@ -110,7 +110,9 @@ def r8_poison(plan: Plan) -> Outcome:
     outcome.mark(outcome.counts.succeeded == others, f"all {others} others succeeded")
     share = flow_s / with_poison_s
     outcome.notes["flow"] = f"{share:.0%} of the throughput without poison"
-    outcome.mark(share >= 0.8 / plan.patience**2, f"the others kept flowing ({share:.0%})")
+    # One poison blocks one of three workers for longer than the few animations of the small size take altogether.
+    wanted = plan.pick(0.5, 0.8) / plan.patience
+    outcome.mark(share >= wanted, f"the others kept flowing ({share:.0%}, at least {wanted:.0%})")
     return outcome
 
 
