@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import decoding_children
+from tests.conftest import decoding_children, wait_until
 from worker import media_encoding, media_header, media_process
 from worker.errors import EncodingFailed
 from worker.media import probe_video, read_frames, write_video
@@ -196,6 +196,9 @@ def test_every_run_that_decodes_is_bounded(tmp_path: Path, monkeypatch: pytest.M
     class Watched(media_process.Ffmpeg):
         def __enter__(self) -> Self:
             super().__enter__()
+            # The launcher sets the limits, then becomes ffmpeg.
+            name = Path(f"/proc/{self.pid}/comm")
+            wait_until(lambda: name.read_text().startswith("ffmpeg"), "ffmpeg runs")
             memory, size = (resource.prlimit(self.pid, kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_FSIZE))
             runs.append((self._arguments, memory, size))
             return self
