@@ -27,7 +27,7 @@ format: $(READY) ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-test: $(READY) ## The test suite (under 5 minutes; starts what it needs itself)
+test: $(READY) ## The test suite (about 10 minutes on 2 cores; starts what it needs itself)
 	$(PYTEST) -m "not slow" -n auto --maxprocesses 4 --dist loadfile $(T)
 
 test-slow: $(READY) ## The tests that take minutes: memory on a long clip, the crash of a worker with real leases
