@@ -10,9 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,20 +20,15 @@ from worker.engine import tasks
 queue = tasks.queue
 
 
-class StubAnimator:
-    config = SimpleNamespace(frame_size=64)
+class Behaviour:
+    """What the network of one name does with each batch."""
 
-    def __init__(self, behaviour: str, folder: Path) -> None:
-        self._behaviour = behaviour
+    def __init__(self, name: str, folder: Path) -> None:
+        self._name = name
         self._folder = folder
 
-    def prepare(self, source: np.ndarray) -> np.ndarray:
-        return source
-
-    def animate(self, prepared: Any, driving_batches: Iterable[np.ndarray], motion: Any) -> Iterator[np.ndarray]:
-        for batch in driving_batches:
-            getattr(self, f"_{self._behaviour}")(batch)
-            yield batch
+    def __call__(self, batch: np.ndarray) -> None:
+        getattr(self, f"_{self._name}")(batch)
 
     def _copy(self, _batch: np.ndarray) -> None:
         pass
@@ -69,7 +62,10 @@ class StubAnimator:
 
 
 def _animator(model_name: str) -> Any:
-    return StubAnimator(model_name.replace("-", "_"), tasks.settings.data_dir)
+    # Imported here: the parent of the pool never imports torch.
+    from tests.worker.engine.copying_animator import CopyingAnimator
+
+    return CopyingAnimator(Behaviour(model_name.replace("-", "_"), tasks.settings.data_dir))
 
 
 tasks.process.animator = _animator

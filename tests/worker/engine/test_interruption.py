@@ -8,16 +8,16 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.conftest import decoding_children, wait_until
+from tests.worker.engine.copying_animator import CopyingAnimator
 from worker import media, pictures
 from worker.engine import tasks
 from worker.engine.process import WorkerProcess
@@ -30,23 +30,6 @@ HANG_S = 100.0
 """How long each wait would take that the cancellation must end; the test's own time limit is near that."""
 SOON_S = 20.0
 """Far above the second or two that it takes, for a machine that is busy with other things."""
-
-
-class Copier:
-    """An animator that gives the driving frames back; `before_batch` is called for each batch."""
-
-    config = SimpleNamespace(frame_size=64)
-
-    def __init__(self, before_batch: Callable[[], None] = lambda: None) -> None:
-        self._before_batch = before_batch
-
-    def prepare(self, source: np.ndarray) -> np.ndarray:
-        return source
-
-    def animate(self, prepared: Any, driving_batches: Iterable[np.ndarray], motion: Any) -> Iterator[np.ndarray]:
-        for batch in driving_batches:
-            self._before_batch()
-            yield batch
 
 
 @pytest.fixture
@@ -125,7 +108,7 @@ def test_while_its_inputs_are_fetched(
                 storage_secret_access_key="b",
             )
         )
-        run_and_cancel(job, quick, job_store, monkeypatch, animator=Copier(), storage=away, when=was_asked)
+        run_and_cancel(job, quick, job_store, monkeypatch, animator=CopyingAnimator(), storage=away, when=was_asked)
 
 
 def test_while_its_result_is_stored(
@@ -143,7 +126,7 @@ def test_while_its_result_is_stored(
 
     storage_dir = quick.data_dir
     monkeypatch.setattr(storage, "put_file", slowly)
-    run_and_cancel(job, quick, job_store, monkeypatch, animator=Copier(), storage=storage, when=began.is_set)
+    run_and_cancel(job, quick, job_store, monkeypatch, animator=CopyingAnimator(), storage=storage, when=began.is_set)
     keys = f"animations/{job.id}"
     go_on.set()
     wait_until(lambda: not [t for t in threading.enumerate() if t.name == "apart"], "the upload has ended")
@@ -153,13 +136,13 @@ def test_while_its_result_is_stored(
 def test_inside_a_long_batch(job: Job, quick: Settings, job_store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
     began = threading.Event()
 
-    def long_batch() -> None:
+    def long_batch(_frames_THWC: np.ndarray) -> None:
         began.set()
         deadline_s = time.monotonic() + HANG_S
         while time.monotonic() < deadline_s:
             np.sort(np.random.default_rng(0).random(1000))  # Python and C in turn, as a network on a CPU
 
-    run_and_cancel(job, quick, job_store, monkeypatch, animator=Copier(long_batch), when=began.is_set)
+    run_and_cancel(job, quick, job_store, monkeypatch, animator=CopyingAnimator(long_batch), when=began.is_set)
 
 
 @pytest.mark.parametrize("which", ["decoder", "encoder"])
@@ -168,14 +151,14 @@ def test_while_ffmpeg_does_not_answer(
 ) -> None:
     frozen: list[int] = []
 
-    def freeze() -> None:
+    def freeze(_frames_THWC: np.ndarray) -> None:
         for pid in decoding_children():
             is_encoder = b"libx264" in Path(f"/proc/{pid}/cmdline").read_bytes()
             if not frozen and is_encoder == (which == "encoder"):
                 os.kill(pid, signal.SIGSTOP)
                 frozen.append(pid)
 
-    run_and_cancel(job, quick, job_store, monkeypatch, animator=Copier(freeze), when=lambda: bool(frozen))
+    run_and_cancel(job, quick, job_store, monkeypatch, animator=CopyingAnimator(freeze), when=lambda: bool(frozen))
 
 
 def test_outside_the_block_nothing_is_interrupted(
@@ -188,7 +171,7 @@ def test_outside_the_block_nothing_is_interrupted(
         job_store.cancel(job.id)
         wait_until(lambda: bool(_heartbeat().stopped), "the cancellation is noticed")
         loaded.append(True)
-        return Copier()
+        return CopyingAnimator()
 
     beats: list[Any] = []
 
