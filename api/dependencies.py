@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
-from typing import Annotated, ParamSpec, TypeVar
+from typing import Annotated
 
-import anyio.to_thread
 from fastapi import Depends, Header, Path, Query, Request
 
 from api.access import Caller, Door
@@ -17,6 +15,7 @@ from api.forecast import Forecaster
 from api.metrics import ApiMetrics
 from api.settings import ApiSettings
 from api.signed_links import LinkSigner
+from api.threads import in_thread
 from api.uploads import UploadDesk
 from api.waiting import wait_preference
 from api.watching import Watcher
@@ -45,15 +44,6 @@ class Services:
     watcher: Watcher
     forecaster: Forecaster
     metrics: ApiMetrics
-
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-async def in_thread(call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Run a call that waits for Redis, the storage or the disk, without stopping the other requests."""
-    return await anyio.to_thread.run_sync(partial(call, *args, **kwargs))
 
 
 def _services(request: Request) -> Services:

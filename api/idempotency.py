@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from api.dependencies import Services, in_thread
+from api.dependencies import Services
 from api.errors import Gone, IdempotencyInProgress, IdempotencyKeyReused, InvalidIdempotencyKey
+from api.threads import in_thread
 from api.uploads import ReceivedForm
 from worker import logs
 from worker.errors import QueueUnavailable

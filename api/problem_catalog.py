@@ -63,6 +63,7 @@ TITLES: dict[str, str] = {
     "not_ready": "The service is not ready",
     "queue_unavailable": "The queue does not answer",
     "storage_unavailable": "The storage does not answer",
+    "overloaded": "The service is busy",
     "disk_full": "The disk is full",
     "too_many_uploads": "Too many uploads at once",
     # Only in the `error` of an animation that failed while it ran

@@ -6,8 +6,9 @@ from contextlib import suppress
 
 from fastapi import Request, Response
 
-from api.dependencies import Services, in_thread
+from api.dependencies import Services
 from api.schemas import Animation
+from api.threads import in_thread
 from worker.errors import QueueUnavailable
 from worker.jobs import Job, JobState
 

@@ -117,6 +117,7 @@ class Animation(PublicModel):
     queue_position: int | None = Field(description="How many queued animations are before this one; else null.")
     eta_s: int | None = Field(description="Seconds until it is likely to end; null when that is not known.")
     attempt: int = Field(description="How often a worker has begun it.")
+    retry_of: str | None = Field(description="The failed animation that the operator had tried again as this one.")
     cancel_requested: bool
     created_at: datetime
     started_at: datetime | None
@@ -148,6 +149,7 @@ class Animation(PublicModel):
             queue_position=queue_position if job.state is JobState.QUEUED else None,
             eta_s=eta_s,
             attempt=job.attempt,
+            retry_of=job.context.retry_of,
             cancel_requested=job.cancel_requested,
             created_at=as_utc(job.created_at),
             started_at=None if job.started_at is None else as_utc(job.started_at),
@@ -231,6 +233,7 @@ ANIMATION_EXAMPLE: JsonDict = {
     "queue_position": None,
     "eta_s": 4,
     "attempt": 1,
+    "retry_of": None,
     "cancel_requested": False,
     "created_at": "2026-11-23T01:09:01.123000Z",
     "started_at": "2026-11-23T01:09:02.004000Z",

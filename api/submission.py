@@ -7,10 +7,11 @@ import math
 from fastapi import Request
 from pydantic import ValidationError
 
-from api.dependencies import Services, in_thread
+from api.dependencies import Services
 from api.errors import InvalidForm, QueueFull
 from api.idempotency import earlier_animation, fingerprint_of, held, refusals_explained
 from api.schemas import FieldProblem
+from api.threads import in_thread
 from api.uploads import ReceivedForm
 from api.webhook_form import WEBHOOK_FIELDS, read_target
 from worker import logs

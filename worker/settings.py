@@ -143,7 +143,7 @@ class Settings(BaseSettings):
             raise ValueError("heartbeat_s must be at most half of lease_s")
         return self
 
-    @cached_property
+    @property
     def resolved_storage_url(self) -> str:
         """The storage as a URL, also when it is the default folder."""
         return self.storage_url or (self.data_dir / "objects").absolute().as_uri()

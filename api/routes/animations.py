@@ -11,7 +11,7 @@ from fastapi import APIRouter, BackgroundTasks, Header, Query, Request, Response
 
 from api.access import Caller
 from api.cursors import read_cursor, write_cursor
-from api.dependencies import CallerDep, JobDep, OwnJobDep, Services, ServicesDep, SubmitterDep, WaitDep, in_thread
+from api.dependencies import CallerDep, JobDep, OwnJobDep, Services, ServicesDep, SubmitterDep, WaitDep
 from api.entity_tags import matches
 from api.errors import Conflict, NotFound
 from api.idempotency import read_key
@@ -20,6 +20,7 @@ from api.openapi import problems, upload_form
 from api.resource import public, resource, root_path
 from api.schemas import Animation, AnimationList
 from api.submission import receive, ring_doorbell
+from api.threads import in_thread
 from api.waiting import wait_for_change, wait_for_end
 from worker import tracing
 from worker.errors import QueueUnavailable, StorageUnavailable

@@ -7,8 +7,9 @@ import hmac
 from fastapi import APIRouter, Depends, Request, Response
 
 from api.access import key_of
-from api.dependencies import ServicesDep, caller, in_thread
+from api.dependencies import ServicesDep, caller
 from api.metrics import CONTENT_TYPE
+from api.threads import in_thread
 
 
 async def _may_read(request: Request, services: ServicesDep) -> None:

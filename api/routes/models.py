@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from api.dependencies import ServicesDep, in_thread
+from api.dependencies import ServicesDep
 from api.limits import Limits
 from api.openapi import problems
 from api.schemas import Model, ModelList
+from api.threads import in_thread
 from worker.catalog import list_models
 
 router = APIRouter(tags=["service"])

@@ -5,11 +5,12 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
-from api.dependencies import LinkedJobDep, Services, ServicesDep, in_thread
+from api.dependencies import LinkedJobDep, Services, ServicesDep
 from api.entity_tags import matches
 from api.errors import Conflict, Gone, RangeOutside
 from api.openapi import problems
 from api.ranges import RangeNotSatisfiable, parse_range
+from api.threads import in_thread
 from worker.jobs import Job, JobResult, JobState
 
 router = APIRouter(prefix="/animations", tags=["animations"])

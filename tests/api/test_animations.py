@@ -8,7 +8,7 @@ import pytest
 
 from tests.api.conftest import Service, assert_problem
 from tests.conftest import job_result
-from worker.jobs import AnimationOptions, Job, JobError, JobInput, JobState, new_id
+from worker.jobs import AnimationOptions, Job, JobContext, JobError, JobInput, JobState, new_id
 
 UNKNOWN = "anm_" + "0" * 26
 
@@ -41,6 +41,13 @@ def finish(service: Service, job: Job, state: JobState) -> None:
             key=f"animations/{job.id}/result-{fence}.mp4", size_bytes=10, warnings=("The sound could not be kept.",)
         )
         assert service.job_store.commit(job.id, fence, result)
+
+
+def test_a_retry_names_the_animation_that_failed(service: Service, job_input: JobInput, job: Job) -> None:
+    finish(service, job, JobState.FAILED)
+    again = service.job_store.submit(new_id(), job_input, AnimationOptions(), JobContext(retry_of=job.id))
+    assert service.http.get(f"/animations/{again.id}").json()["retry_of"] == job.id
+    assert service.http.get(f"/animations/{job.id}").json()["retry_of"] is None
 
 
 def test_processing(service: Service, job: Job) -> None:

@@ -96,6 +96,18 @@ def test_a_decoder_that_crashes_is_a_refusal(picture: Path, monkeypatch: pytest.
     assert decoding_children() == []
 
 
+@pytest.mark.parametrize("end", ["kill -SEGV $$", "kill -KILL $$", "exit 3"])
+def test_an_answer_of_a_decoder_that_ended_badly_is_not_taken(
+    picture: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    said = '{"width": 96, "height": 80}\\n'
+    monkeypatch.setattr(pictures, "_DECODER", ("exec", "/bin/sh", "-c", f"printf '{said}'"))
+    assert probe_image(picture, LIMITS).width == 96, "the answer itself is good"
+    monkeypatch.setattr(pictures, "_DECODER", ("exec", "/bin/sh", "-c", f"printf '{said}'; {end}"))
+    with pytest.raises(AnimationError):
+        probe_image(picture, LIMITS)
+
+
 @pytest.mark.parametrize(
     "script",
     ["sleep 1000", "while :; do :; done", "sleep 1000 & sleep 1000", "trap '' TERM XCPU; while :; do :; done"],
