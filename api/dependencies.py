@@ -15,7 +15,7 @@ from api.forecast import Forecaster
 from api.metrics import ApiMetrics
 from api.settings import ApiSettings
 from api.signed_links import LinkSigner
-from api.threads import in_thread
+from api.threads import in_thread, in_thread_soon
 from api.uploads import UploadDesk
 from api.waiting import wait_preference
 from api.watching import Watcher
@@ -55,7 +55,7 @@ ServicesDep = Annotated[Services, Depends(_services)]
 
 async def caller(request: Request, services: ServicesDep) -> Caller:
     """Who asks; nobody passes who may not. `app` puts it before all routes that are not open."""
-    return await in_thread(_enter, request, services)
+    return await in_thread_soon(_enter, request, services)
 
 
 def _enter(request: Request, services: Services) -> Caller:
@@ -117,7 +117,7 @@ async def _linked_job(
     if expires is None and signature is None:
         who = await caller(request, services)
         return await _job(animation_id, await own_job(animation_id, who, services), who, services)
-    await in_thread(services.links.check, animation_id, expires, signature)
+    await in_thread_soon(services.links.check, animation_id, expires, signature)
     job = await in_thread(services.job_store.get, animation_id)
     if job is None:
         raise NotFound("The animation of this link was deleted.")

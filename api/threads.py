@@ -12,7 +12,7 @@ import anyio.to_thread
 from api.errors import Unavailable
 
 PATIENCE_S = 2.0
-"""How long a call waits for a thread. When Redis is frozen all threads wait for its time limit; who comes then is told
+"""How long a request that comes waits for a thread. When Redis is frozen all threads wait for its time limit; who comes then is told
 so soon, instead of standing in line for many such limits."""
 
 P = ParamSpec("P")
@@ -20,7 +20,12 @@ R = TypeVar("R")
 
 
 async def in_thread(call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Run a blocking call without stopping the other requests.
+    """Run a blocking call without stopping the other requests; it waits for a thread as long as it takes."""
+    return await anyio.to_thread.run_sync(partial(call, *args, **kwargs))
+
+
+async def in_thread_soon(call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """The same for the first call of a request, before anything was begun that would have to be finished.
 
     Raises `Unavailable` (`overloaded`) when no thread is free within `PATIENCE_S`; nothing was called then.
     """

@@ -14,7 +14,7 @@ import pytest
 
 from api import threads
 from api.errors import Unavailable
-from api.threads import in_thread
+from api.threads import in_thread, in_thread_soon
 from tests.api.conftest import Service
 from worker.settings import Settings
 
@@ -29,10 +29,10 @@ def test_who_finds_no_thread_is_told_and_nothing_was_called(monkeypatch: pytest.
             tasks.start_soon(in_thread, free.wait)
             await anyio.sleep(0)
             with pytest.raises(Unavailable) as refusal:
-                await in_thread(called.append, "too early")
+                await in_thread_soon(called.append, "too early")
             assert (refusal.value.code, refusal.value.http_status) == ("overloaded", 503)
             free.set()
-        await in_thread(called.append, "in time")
+        await in_thread_soon(called.append, "in time")
         assert anyio.to_thread.current_default_thread_limiter().borrowed_tokens == 0
 
     anyio.run(main)
@@ -48,7 +48,7 @@ def test_a_call_that_fails_gives_its_thread_back() -> None:
         limiter.total_tokens = 1
         for _ in range(3):
             with pytest.raises(KeyError):
-                await in_thread(fail)
+                await in_thread_soon(fail)
         assert limiter.borrowed_tokens == 0
 
     anyio.run(main)
