@@ -12,8 +12,8 @@ import anyio.to_thread
 from api.errors import Unavailable
 
 PATIENCE_S = 2.0
-"""How long a request that comes waits for a thread. When Redis is frozen all threads wait for its time limit; who comes then is told
-so soon, instead of standing in line for many such limits."""
+"""How long a request that comes waits for a thread. When Redis is frozen all threads wait for its time limit; who comes
+then is told so soon, instead of standing in line for many such limits."""
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -27,7 +27,8 @@ def test_who_finds_no_thread_is_told_and_nothing_was_called(monkeypatch: pytest.
         anyio.to_thread.current_default_thread_limiter().total_tokens = 1
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(in_thread, free.wait)
-            await anyio.sleep(0)
+            while not anyio.to_thread.current_default_thread_limiter().borrowed_tokens:
+                await anyio.sleep(0)
             with pytest.raises(Unavailable) as refusal:
                 await in_thread_soon(called.append, "too early")
             assert (refusal.value.code, refusal.value.http_status) == ("overloaded", 503)
