@@ -22,7 +22,7 @@ class PublicModel(BaseModel):
 class FieldProblem(PublicModel):
     """What is wrong with one field."""
 
-    field: str = Field(examples=["motion"])
+    field: str = Field(examples=["motion_transfer"])
     detail: str = Field(examples=["Input should be 'relative' or 'absolute'"])
 
 
@@ -265,7 +265,7 @@ ANIMATION_EXAMPLE: JsonDict = {
     },
     "options": {
         "model": "avatars-256",
-        "motion": "relative",
+        "motion_transfer": "relative",
         "relative_jacobian": True,
         "adapt_scale": False,
         "audio": True,

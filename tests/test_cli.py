@@ -55,7 +55,7 @@ def frames_folder(tmp_path_factory: pytest.TempPathFactory, short_clip: Path) ->
 
 
 def test_video_to_video(short_clip: Path, tmp_path: Path) -> None:
-    run = animato("animate", SOURCE, short_clip, "-o", tmp_path / "out.mp4", "--motion", "absolute")
+    run = animato("animate", SOURCE, short_clip, "-o", tmp_path / "out.mp4", "--motion-transfer", "absolute")
     assert run.returncode == 0, run.stderr
     result = media.probe_video(tmp_path / "out.mp4", UNLIMITED)
     assert (result.frames, result.fps, result.has_audio) == (16, "25/1", True)

@@ -124,7 +124,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 def test_post_poll_download(service: Service, tmp_path: Path) -> None:
-    animation = service.submit(motion="relative")
+    animation = service.submit(motion_transfer="relative")
     assert animation["status"] in ("queued", "processing")
     done = service.finished(animation)
     assert done["status"] == "succeeded", done

@@ -20,7 +20,7 @@ class AnimationOptions(BaseModel):
     model: str | None = Field(
         default=None, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name of the bundle."
     )
-    motion: Literal["relative", "absolute"] = Field(
+    motion_transfer: Literal["relative", "absolute"] = Field(
         default="relative",
         description="`relative` moves the source by what changed since the reference frame of the driving video (keeps "
         "its own pose and proportions); `absolute` takes over the driver's keypoints as they are.",

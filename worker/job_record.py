@@ -32,8 +32,16 @@ def read_record(fields: dict[str, str]) -> Job:
         frames_done=int(fields["frames_done"]),
         frames_total=int(fields["frames_total"]),
         input=JobInput.model_validate_json(fields["input"]),
-        options=AnimationOptions.model_validate_json(fields["options"]),
+        options=_read_options(fields["options"]),
         result=JobResult.model_validate_json(fields["result"]) if "result" in fields else None,
         error=JobError(**json.loads(fields["error"])) if "error" in fields else None,
         context=JobContext.model_validate_json(fields["context"]),
     )
+
+
+def _read_options(text: str) -> AnimationOptions:
+    options = json.loads(text)
+    # `motion_transfer` was called `motion` once: records of that time outlive an update of the service.
+    if "motion" in options:
+        options["motion_transfer"] = options.pop("motion")
+    return AnimationOptions.model_validate(options)

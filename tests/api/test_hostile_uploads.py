@@ -65,13 +65,13 @@ def test_declared_types_of_files_are_ignored(service: Service, picture: bytes, c
 
 
 def test_parts_missing_twice_and_unknown(service: Service, source: bytes, driving: bytes, picture: bytes) -> None:
-    field = part(b"motion", b"relative", file_name=None)
+    field = part(b"motion_transfer", b"relative", file_name=None)
     cases = [
         (source + END, "missing_part", "driving_video"),
         (driving + END, "missing_part", "source_image"),
         (END, "missing_part", "source_image"),
         (source + source + driving + END, "duplicate_part", "source_image"),
-        (field + source + driving + field + END, "duplicate_part", "motion"),
+        (field + source + driving + field + END, "duplicate_part", "motion_transfer"),
         (source + driving + part(b"extra", b"1") + END, "unknown_part", "extra"),
         (source + driving + part(b"a\nb", b"1") + END, None, None),
         (source + driving + part(b"../../x", b"1", file_name=None) + END, "unknown_part", "../../x"),
@@ -91,18 +91,18 @@ def test_unknown_part_names_those_that_exist(service: Service, source: bytes, dr
         post(service, part(b"motoin", b"x", file_name=None) + source + driving + END), 400, "unknown_part", "motoin"
     )
 
-    assert "motion" in str(problem["hint"])
+    assert "motion_transfer" in str(problem["hint"])
 
 
 def test_ten_thousand_parts(service: Service) -> None:
-    assert_problem(post(service, part(b"motion", b"") * 10_001 + END), 400, "duplicate_part", "motion")
+    assert_problem(post(service, part(b"motion_transfer", b"") * 10_001 + END), 400, "duplicate_part", "motion_transfer")
     service.assert_nothing_left()
 
 
 def test_more_parts_than_allowed(serve: Callable[..., Service], source: bytes, driving: bytes) -> None:
     service = serve(max_parts=2)
 
-    assert_problem(post(service, source + driving + part(b"motion", b"relative") + END), 400, "too_many_parts")
+    assert_problem(post(service, source + driving + part(b"motion_transfer", b"relative") + END), 400, "too_many_parts")
     service.assert_nothing_left()
 
 
@@ -118,7 +118,7 @@ def test_malformed_forms(service: Service, source: bytes, driving: bytes) -> Non
         part(b"source_image", b"x").replace(b"form-data", b"attachment") + END,
         header_bomb + END,
         part(b"source_image", b"x", headers=b"X: " + b"y" * 100_000 + b"\r\n") + END,
-        part(b"motion", b"\xff\xfe", file_name=None) + whole + END,
+        part(b"motion_transfer", b"\xff\xfe", file_name=None) + whole + END,
     ]
     for body in bodies:
         response = post(service, body)
@@ -156,9 +156,9 @@ def test_a_boundary_of_a_megabyte_does_not_reach_us(service: Service) -> None:
 
 
 def test_a_huge_text_field(service: Service, source: bytes, driving: bytes) -> None:
-    body = part(b"motion", b"x" * 20_000, file_name=None) + source + driving + END
+    body = part(b"motion_transfer", b"x" * 20_000, file_name=None) + source + driving + END
 
-    assert_problem(post(service, body), 413, "field_too_large", "motion")
+    assert_problem(post(service, body), 413, "field_too_large", "motion_transfer")
     service.assert_nothing_left()
 
 

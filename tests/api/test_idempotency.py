@@ -53,7 +53,7 @@ def half_sent(service: Service, files: Files, key: str) -> tuple[socket.socket, 
 
 
 def test_a_repeated_request_makes_no_second_animation(service: Service, files: Files) -> None:
-    first = post(service, files, "one", motion="relative", audio="true")
+    first = post(service, files, "one", motion_transfer="relative", audio="true")
     assert first.status_code == 202
     stored = sorted(service.storage.list_keys("animations"))
 
@@ -84,7 +84,7 @@ def test_another_request_with_the_same_key_is_refused(service: Service, files: F
 
     other = {**files, "source_image": ("face.png", make_picture(90, 90))}
     assert_problem(post(service, other, "one"), 422, "idempotency_key_reused")
-    assert_problem(post(service, files, "one", motion="absolute"), 422, "idempotency_key_reused")
+    assert_problem(post(service, files, "one", motion_transfer="absolute"), 422, "idempotency_key_reused")
     assert len(service.job_store.page(10)) == 1
     assert len(list(service.storage.list_keys("animations"))) == 2
 
@@ -112,7 +112,7 @@ def test_a_request_that_is_cut_gives_its_key_back(service: Service, files: Files
 def test_a_request_that_is_refused_gives_its_key_back(service: Service, files: Files, clip: bytes) -> None:
     broken = {**files, "driving_video": ("talk.mp4", clip[: len(clip) // 2])}
     assert post(service, broken, "one").status_code == 422
-    assert post(service, files, "one", motion="sideways").status_code == 422
+    assert post(service, files, "one", motion_transfer="sideways").status_code == 422
 
     assert post(service, files, "one").status_code == 202
 

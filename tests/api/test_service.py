@@ -181,7 +181,7 @@ def test_the_form_has_both_files_and_every_option(document: dict[str, Any]) -> N
     assert form["additionalProperties"] is False
     for name in FILE_PARTS:
         assert form["properties"][name]["format"] == "binary"
-    assert form["properties"]["motion"]["enum"] == ["relative", "absolute"]
+    assert form["properties"]["motion_transfer"]["enum"] == ["relative", "absolute"]
     assert "anyOf" not in form["properties"]["model"]
 
 

@@ -22,7 +22,7 @@ Files = dict[str, tuple[str, bytes]]
 
 
 def test_accepts_and_tells_where_to_look(service: Service, files: Files) -> None:
-    response = service.post(files, {"motion": "absolute", "audio": "false"})
+    response = service.post(files, {"motion_transfer": "absolute", "audio": "false"})
 
     assert response.status_code == 202, response.text
     body = response.json()
@@ -34,7 +34,7 @@ def test_accepts_and_tells_where_to_look(service: Service, files: Files) -> None
     assert body["queue_position"] == 0
     assert body["progress"] == {"percent": 0, "frames_done": 0, "frames_total": 5}
     defaults = AnimationOptions().model_dump()
-    assert body["options"] == {**defaults, "model": service.settings.model, "motion": "absolute", "audio": False}
+    assert body["options"] == {**defaults, "model": service.settings.model, "motion_transfer": "absolute", "audio": False}
     assert body["input"]["source_image"]["width"] == 80
     assert body["input"]["driving_video"]["fps"] == "10/1"
     assert body["links"] == {
@@ -101,8 +101,8 @@ def test_an_odd_request_id_is_replaced(service: Service, odd: str) -> None:
 @pytest.mark.parametrize(
     ("data", "field", "code"),
     [
-        ({"motion": "sideways"}, "motion", "invalid_options"),
-        ({"motion": ""}, "motion", "invalid_options"),
+        ({"motion_transfer": "sideways"}, "motion_transfer", "invalid_options"),
+        ({"motion_transfer": ""}, "motion_transfer", "invalid_options"),
         ({"audio": "perhaps"}, "audio", "invalid_options"),
         ({"smoothing": "2"}, "smoothing", "invalid_options"),
         ({"size": "65"}, "size", "invalid_options"),
@@ -125,10 +125,10 @@ def test_options_that_cannot_be_used(
 
 def test_every_wrong_option_is_named(service: Service, files: Files) -> None:
     problem = assert_problem(
-        service.post(files, {"motion": "up", "audio": "perhaps"}), 422, "invalid_options", "motion"
+        service.post(files, {"motion_transfer": "up", "audio": "perhaps"}), 422, "invalid_options", "motion_transfer"
     )
 
-    assert [error["field"] for error in problem["errors"]] == ["motion", "audio"]  # pyright: ignore[reportGeneralTypeIssues]
+    assert [error["field"] for error in problem["errors"]] == ["motion_transfer", "audio"]  # pyright: ignore[reportGeneralTypeIssues]
 
 
 def test_limits_of_the_two_files(

@@ -72,8 +72,20 @@ def test_a_submitted_record_reads_back_whole(job_store: JobStore, job_input: Job
     assert (job.input, job.frames_total, job.context.request_id) == (job_input, 100, "req-1")
     assert job_store.get(job.id) == job
     assert job_store.get(new_id()) is None
-    again = job_store.submit(job.id, job_input, AnimationOptions(motion="absolute"))
+    again = job_store.submit(job.id, job_input, AnimationOptions(motion_transfer="absolute"))
     assert again == job, "a repeated submit changes nothing"
+
+
+def test_a_record_from_before_an_option_was_renamed_reads_back(
+    job_store: JobStore, submit: Submit, redis_url: str
+) -> None:
+    job = submit()
+    client = redis.Redis.from_url(redis_url)
+    client.hset(f"animato:job:{job.id}", "options", '{"model": "avatars-256", "motion": "absolute", "audio": false}')
+    client.close()
+    assert stored(job_store, job).options == AnimationOptions(
+        model="avatars-256", motion_transfer="absolute", audio=False
+    )
 
 
 def test_one_of_many_claims_wins(settings: Settings, submit: Submit) -> None:

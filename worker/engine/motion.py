@@ -87,7 +87,7 @@ def draw_motion(
     from model.networks.keypoints import frames_of, on_device
 
     transfer = MotionTransferOptions(
-        relative=options.motion == "relative",
+        relative=options.motion_transfer == "relative",
         relative_jacobian=options.relative_jacobian,
         adapt_scale=options.adapt_scale,
     )

@@ -73,7 +73,7 @@ def test_relative_motion_starts_from_the_source_itself_and_absolute_does_not(
     for motion in ("relative", "absolute"):
         folder = tmp_path / motion
         folder.mkdir()
-        write(short_clip, folder, source, animator, AnimationOptions(motion=motion, reference_frame="first"))  # pyright: ignore
+        write(short_clip, folder, source, animator, AnimationOptions(motion_transfer=motion, reference_frame="first"))  # pyright: ignore
         first[motion] = pictures.load_image(folder / "000000.png").astype(int)
     original = pictures.load_image(source, square_px=256).astype(int)
     errors = {motion: np.abs(frame - original).mean() for motion, frame in first.items()}
