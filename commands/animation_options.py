@@ -10,7 +10,9 @@ _CROP = "auto, none (the middle), or x,y,w,h in pixels."
 
 _OPTIONS = (
     click.option("--model", help="Name of a bundle; `animato models list` shows them."),
-    click.option("--motion-transfer", type=click.Choice(["relative", "absolute"]), default="relative", show_default=True),
+    click.option(
+        "--motion-transfer", type=click.Choice(["relative", "absolute"]), default="relative", show_default=True
+    ),
     click.option("--relative-jacobian/--absolute-jacobian", default=True, show_default=True),
     click.option("--adapt-scale", is_flag=True, help="Scale the movement by the size of the source's keypoints."),
     click.option(

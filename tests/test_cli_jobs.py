@@ -34,7 +34,10 @@ def submit(store: JobStore, storage: Storage, job_input: JobInput) -> Job:
     for key in keys.values():
         storage.put_bytes(key, key.encode())
     return store.submit(
-        job_id, job_input.model_copy(update=keys), AnimationOptions(motion_transfer="absolute"), JobContext(client_id="me")
+        job_id,
+        job_input.model_copy(update=keys),
+        AnimationOptions(motion_transfer="absolute"),
+        JobContext(client_id="me"),
     )
 
 

@@ -95,7 +95,9 @@ def test_unknown_part_names_those_that_exist(service: Service, source: bytes, dr
 
 
 def test_ten_thousand_parts(service: Service) -> None:
-    assert_problem(post(service, part(b"motion_transfer", b"") * 10_001 + END), 400, "duplicate_part", "motion_transfer")
+    assert_problem(
+        post(service, part(b"motion_transfer", b"") * 10_001 + END), 400, "duplicate_part", "motion_transfer"
+    )
     service.assert_nothing_left()
 
 

@@ -34,7 +34,12 @@ def test_accepts_and_tells_where_to_look(service: Service, files: Files) -> None
     assert body["queue_position"] == 0
     assert body["progress"] == {"percent": 0, "frames_done": 0, "frames_total": 5}
     defaults = AnimationOptions().model_dump()
-    assert body["options"] == {**defaults, "model": service.settings.model, "motion_transfer": "absolute", "audio": False}
+    assert body["options"] == {
+        **defaults,
+        "model": service.settings.model,
+        "motion_transfer": "absolute",
+        "audio": False,
+    }
     assert body["input"]["source_image"]["width"] == 80
     assert body["input"]["driving_video"]["fps"] == "10/1"
     assert body["links"] == {
