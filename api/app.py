@@ -97,7 +97,7 @@ def create_app(settings: Settings | None = None, api_settings: ApiSettings | Non
     for routes in (animations, events, models):
         app.include_router(routes.router, dependencies=[Depends(caller)])
     problem_answers.install_handlers(app, api_settings.retry_after_s)
-    openapi.complete(app, webhooks=api_settings.webhooks_enabled)
+    openapi.complete(app, webhooks=api_settings.webhooks_enabled, input_urls=bool(api_settings.input_hosts))
     app.add_middleware(RequestBorder, settings=api_settings, metrics=numbers)
     return app
 

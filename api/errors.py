@@ -15,7 +15,9 @@
     ├── NotMultipart         415
     ├── RangeOutside         416
     ├── InvalidForm          422: options
+    │   └── InputUrlRefused
     ├── IdempotencyKeyReused 422
+    ├── InputNotFetched      422, 502, 504: the host of an input said no, or did not answer, or was too slow
     ├── PartRejected         an `AnimationError` about one file of the form: takes over its code and status
     ├── RateLimited          429: too often
     ├── QueueFull            429: as many animations wait as are allowed
@@ -161,6 +163,22 @@ class InvalidForm(ApiError):
 
     code = "invalid_options"
     http_status = 422
+
+
+class InputUrlRefused(InvalidForm):
+    """The URL of an input is one that this service does not ask for."""
+
+    code = "input_url_refused"
+
+
+class InputNotFetched(ApiError):
+    """The host of an input is the reason: `input_url_failed`, `input_url_unreachable`, `input_url_too_slow`."""
+
+    code = "input_url_failed"
+
+    def __init__(self, detail: str, *, code: str, field: str, hint: str) -> None:
+        super().__init__(detail, code=code, field=field, hint=hint)
+        self.http_status = {"input_url_unreachable": 502, "input_url_too_slow": 504}.get(code, 422)
 
 
 class IdempotencyKeyReused(ApiError):

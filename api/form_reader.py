@@ -6,36 +6,19 @@ can say no. The names that clients give their files are never used for anything.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from api.errors import BadForm, NotMultipart, PartRejected, TooLarge
-from worker.errors import MediaRejected, MediaTooLarge, UnsupportedMedia
-from worker.media_formats import DRIVING_MEDIA_TYPES, HEADER_MIN_BYTES, SNIFF_BYTES, SOURCE_MEDIA_TYPES, sniff
+from api.errors import BadForm, NotMultipart, TooLarge
+from api.file_parts import FILE_PARTS, SOURCE_IMAGE, URL_FIELDS, FilePart, ReceivedFile
 from worker.settings import MediaLimits
-
-SOURCE_IMAGE = "source_image"
-DRIVING_VIDEO = "driving_video"
-FILE_PARTS = (SOURCE_IMAGE, DRIVING_VIDEO)
 
 _HEADER_MAX_BYTES = 8192
 """A file name of 4 kB is odd, but it is ignored anyway."""
-
-
-class ReceivedFile(NamedTuple):
-    """A file of the form, on the disk."""
-
-    path: Path
-    media_type: str
-    """What its first bytes say, not what the client says."""
-    size_bytes: int
-    sha256: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +51,7 @@ class FormReader:
         self._header_name = bytearray()
         self._header_value = bytearray()
         self._part_name: str | None = None
-        self._file: _FilePart | None = None
+        self._file: FilePart | None = None
         self._text = bytearray()
         self._parser = _parser(content_type, self)
 
@@ -86,7 +69,8 @@ class FormReader:
         if not self._ended:
             raise BadForm("The body ends in the middle of the form.", hint=_CURL_HINT)
         for name in FILE_PARTS:
-            if name not in self.files:
+            # A URL in its place is judged, and fetched, by who knows whether it may be.
+            if name not in self.files and URL_FIELDS[name] not in self.fields:
                 raise BadForm(
                     f"The file '{name}' is missing.", code="missing_part", field=name, hint=self._known_parts()
                 )
@@ -132,7 +116,7 @@ class FormReader:
         if name in self.files or name in self.fields:
             raise BadForm(f"The part '{name}' occurs twice.", code="duplicate_part", field=name)
         if name in FILE_PARTS:
-            self._file = _FilePart(name, self._folder / name, self._limits.of_file(name))
+            self._file = FilePart(name, self._folder / name, self._limits.of_file(name))
         elif name not in self._known_fields:
             shown = name if len(name) <= 64 and name.isprintable() else name[:64].encode("unicode_escape").decode()
             raise BadForm(
@@ -172,65 +156,6 @@ class FormReader:
         return f"Files: {', '.join(FILE_PARTS)}. Fields: {', '.join(sorted(self._known_fields))}."
 
 
-class _FilePart:
-    """One file on its way to the disk."""
-
-    def __init__(self, name: str, path: Path, max_bytes: int) -> None:
-        self._name = name
-        self._path = path
-        self._max_bytes = max_bytes
-        self._file: BinaryIO = path.open("xb")
-        self._sha256 = hashlib.sha256()
-        self._size_bytes = 0
-        self._head = bytearray()
-        self._media_type: str | None = None
-
-    def write(self, data: memoryview) -> None:
-        self._size_bytes += len(data)
-        if self._size_bytes > self._max_bytes:
-            limit_mib = self._max_bytes / 2**20
-            raise PartRejected(
-                self._name, MediaTooLarge(f"The {_spoken(self._name)} has more than {limit_mib:g} MiB.", hint=_LIMITS)
-            )
-        if self._media_type is None:
-            self._head += data[: SNIFF_BYTES - len(self._head)]
-            if len(self._head) >= SNIFF_BYTES:
-                self._sniff()
-        self._sha256.update(data)
-        self._file.write(data)
-
-    def finish(self) -> ReceivedFile:
-        self.close()
-        if not self._size_bytes:
-            raise PartRejected(self._name, MediaRejected(f"The {_spoken(self._name)} is empty."))
-        media_type = self._media_type or self._sniff()
-        return ReceivedFile(self._path, media_type, self._size_bytes, self._sha256.hexdigest())
-
-    def close(self) -> None:
-        self._file.close()
-
-    def _sniff(self) -> str:
-        """Say no to what can never be used before the rest of it arrives. Whether it can be used, the probe decides."""
-        if len(self._head) < HEADER_MIN_BYTES:
-            # Shorter than any header. (Only at the end of the part: before that the head is waited for.)
-            raise PartRejected(self._name, MediaRejected(f"The {_spoken(self._name)} is too short to be one."))
-        found = sniff(bytes(self._head))
-        allowed = SOURCE_MEDIA_TYPES if self._name == SOURCE_IMAGE else DRIVING_MEDIA_TYPES | SOURCE_MEDIA_TYPES
-        # (A still picture as the driving video is left to the probe, which says that it does not move.)
-        if found not in allowed:
-            is_source = self._name == SOURCE_IMAGE
-            kind, formats = ("a picture", SOURCE_MEDIA_TYPES) if is_source else ("a video", DRIVING_MEDIA_TYPES)
-            raise PartRejected(
-                self._name,
-                UnsupportedMedia(
-                    f"The {_spoken(self._name)} is not {kind} in a supported format ({found or 'unknown type'}).",
-                    hint=f"Supported: {', '.join(sorted(formats))}.",
-                ),
-            )
-        self._media_type = found
-        return found
-
-
 def _parser(content_type: str, reader: FormReader) -> MultipartParser:
     kind, parameters = parse_options_header(content_type)
     if kind != b"multipart/form-data":
@@ -257,9 +182,4 @@ def _parser(content_type: str, reader: FormReader) -> MultipartParser:
         raise BadForm("The boundary of the form is too long.", hint=_CURL_HINT) from error
 
 
-def _spoken(name: str) -> str:
-    return name.replace("_", " ")
-
-
 _CURL_HINT = "For example: curl -F source_image=@face.png -F driving_video=@talk.mp4 .../animations"
-_LIMITS = "GET /limits and docs/api.md list what is accepted."

@@ -19,6 +19,7 @@ import anyio
 
 from api.dependencies import Services
 from api.errors import Gone, IdempotencyInProgress, IdempotencyKeyReused, InvalidIdempotencyKey
+from api.file_parts import FILE_PARTS
 from api.threads import in_thread
 from api.uploads import ReceivedForm
 from worker import logs
@@ -135,7 +136,11 @@ async def earlier_animation(services: Services, earlier: EarlierRequest, fingerp
 
 
 def fingerprint_of(form: ReceivedForm, options: AnimationOptions) -> str:
-    """What makes two requests the same: both files and every option, whatever its spelling or order."""
+    """What makes two requests the same: both files and every option, whatever its spelling or order.
+
+    Of a file that a URL stands for the URL counts: to fetch it again for a repeated request may not be possible.
+    """
     others = {name: text for name, text in form.fields.items() if name not in AnimationOptions.model_fields}
-    parts = [form.source_image.sha256, form.driving_video.sha256, options.model_dump(mode="json"), others]
+    hashes = [form.files[name].sha256 if name in form.files else None for name in FILE_PARTS]
+    parts = [*hashes, options.model_dump(mode="json"), others]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from api.form_reader import DRIVING_VIDEO, SOURCE_IMAGE
+from api.file_parts import DRIVING_VIDEO, SOURCE_IMAGE, URL_FIELDS
 from api.problem_answers import MEDIA_TYPE
 from api.problem_catalog import title_of, type_of
 from api.schemas import Problem, ProgressEvent
@@ -54,6 +54,7 @@ def problems(*kinds: tuple[int, str]) -> dict[int | str, dict[str, Any]]:
 def upload_form() -> dict[str, Any]:
     """The request body of `POST /animations`: both files and every option."""
     options = AnimationOptions.model_json_schema()["properties"]
+    url = {"type": "string", "format": "uri", "maxLength": 2048}
     return {
         "requestBody": {
             "required": True,
@@ -74,11 +75,13 @@ def upload_form() -> dict[str, Any]:
                                 "format": "binary",
                                 "description": "The video (or moving GIF) that it shall move like.",
                             },
+                            **{
+                                field: {**url, "description": f"Fetched in the place of `{part}`, within its limits."}
+                                for part, field in URL_FIELDS.items()
+                            },
                             **{name: _form_field(schema) for name, schema in options.items()},
                             WEBHOOK_URL: {
-                                "type": "string",
-                                "format": "uri",
-                                "maxLength": 2048,
+                                **url,
                                 "description": "Told of the end. Only in the document of installations with webhooks.",
                             },
                             WEBHOOK_EVENTS: {
@@ -114,7 +117,7 @@ def event_stream() -> dict[str, Any]:
     return {"text/event-stream": {"schema": event, "examples": {"progress": {"value": example}}}}
 
 
-def complete(app: FastAPI, *, webhooks: bool) -> None:
+def complete(app: FastAPI, *, webhooks: bool, input_urls: bool) -> None:
     """Let `app.openapi()` have our schemas in place of the framework's own error shape."""
     derive = app.openapi
 
@@ -130,10 +133,7 @@ def complete(app: FastAPI, *, webhooks: bool) -> None:
                     del operation["responses"]["422"]  # the framework's own, where no problem of ours has this status
                 for parameter in operation.get("parameters", ()):
                     parameter["schema"] = _form_field(parameter["schema"])
-            form = document["paths"]["/animations"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
-            if not webhooks:
-                for name in WEBHOOK_FIELDS:
-                    form["properties"].pop(name, None)
+            _fit_submission(document["paths"]["/animations"]["post"], webhooks=webhooks, input_urls=input_urls)
             document["components"]["securitySchemes"] = _SECURITY_SCHEMES
             for path, item in document["paths"].items():
                 if path not in OPEN_PATHS:
@@ -146,6 +146,19 @@ def complete(app: FastAPI, *, webhooks: bool) -> None:
         return app.openapi_schema or {}
 
     app.openapi = openapi
+
+
+def _fit_submission(operation: dict[str, Any], *, webhooks: bool, input_urls: bool) -> None:
+    """Describe the form as this installation takes it."""
+    form = operation["requestBody"]["content"]["multipart/form-data"]["schema"]
+    for name in [*(() if webhooks else WEBHOOK_FIELDS), *(() if input_urls else URL_FIELDS.values())]:
+        del form["properties"][name]
+    if input_urls:
+        del form["required"]
+        form["allOf"] = [{"oneOf": [{"required": [part]}, {"required": [field]}]} for part, field in URL_FIELDS.items()]
+    else:
+        for status in ("502", "504"):
+            del operation["responses"][status]
 
 
 def _behind_the_door(operation: dict[str, Any]) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from functools import cached_property
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 KIB = 1024
 MIB = 1024 * KIB
+_HOST_PATTERN = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9.:_-]*[a-z0-9])?")
 
 
 class ApiSettings(BaseSettings):
@@ -95,6 +97,17 @@ class ApiSettings(BaseSettings):
     """`whsec_...` of the installation, separated by commas: each signs, the first is the one to hand out. Each client's
     own secret is made of it. Empty: a random one that Redis keeps."""
 
+    input_url_hosts: str = ""
+    """Hosts that inputs may be fetched from by `source_url` and `driving_url`, separated by commas: names, or
+    `*.example.org` for all names below one. Empty: inputs come with the request only."""
+    input_url_ports: str = Field(default="443,80", pattern=r"^\d+([\s,]+\d+)*$")
+    """Ports that such a URL may have, separated by commas."""
+    input_url_allow_http: bool = False
+    """Plain HTTP too, not HTTPS only."""
+    input_url_networks: str = ""
+    """Networks that are not public and may be reached all the same, such as `10.1.2.0/24`, separated by commas."""
+    input_url_max_redirects: int = Field(default=3, ge=0, le=20)
+
     housekeeping_interval_s: float = Field(default=5.0, gt=0)
     orphan_sweep_interval_s: float = Field(default=3600.0, gt=0)
     """How often the whole storage is listed to find objects without an animation."""
@@ -110,4 +123,38 @@ class ApiSettings(BaseSettings):
     @cached_property
     def allowed_origins(self) -> tuple[str, ...]:
         """The origins of `cors_origins`, one by one."""
-        return tuple(origin.rstrip("/") for origin in re.split(r"[\s,]+", self.cors_origins) if origin)
+        return tuple(origin.rstrip("/") for origin in _listed(self.cors_origins))
+
+    @cached_property
+    def input_hosts(self) -> tuple[str, ...]:
+        """The hosts of `input_url_hosts`, one by one."""
+        return tuple(host.lower() for host in _listed(self.input_url_hosts))
+
+    @cached_property
+    def input_ports(self) -> frozenset[int]:
+        """The ports of `input_url_ports`."""
+        return frozenset(int(port) for port in _listed(self.input_url_ports))
+
+    @cached_property
+    def input_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """The networks of `input_url_networks`."""
+        return tuple(ip_network(text) for text in _listed(self.input_url_networks))
+
+    @field_validator("input_url_hosts")
+    @classmethod
+    def _hosts_are_names(cls, text: str) -> str:
+        wrong = [host for host in _listed(text) if not _HOST_PATTERN.fullmatch(host.lower())]
+        if wrong:
+            raise ValueError(f"{wrong[0]!r} is neither a host nor *.suffix")
+        return text
+
+    @field_validator("input_url_networks")
+    @classmethod
+    def _networks_can_be_read(cls, text: str) -> str:
+        for network in _listed(text):
+            ip_network(network)  # raises ValueError
+        return text
+
+
+def _listed(text: str) -> list[str]:
+    return [item for item in re.split(r"[\s,]+", text) if item]

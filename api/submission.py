@@ -9,7 +9,9 @@ from pydantic import ValidationError
 
 from api.dependencies import Services
 from api.errors import InvalidForm, QueueFull
+from api.file_parts import URL_FIELDS
 from api.idempotency import earlier_animation, fingerprint_of, held, refusals_explained
+from api.input_urls import check_urls, fetch_inputs
 from api.schemas import FieldProblem
 from api.threads import in_thread
 from api.uploads import ReceivedForm
@@ -26,7 +28,8 @@ from worker.submit_refusals import ClientFullError, QueueFullError
 log = logs.get_logger(__name__)
 
 _LONGEST_RETRY_S = 600
-FIELDS = (*AnimationOptions.model_fields, *WEBHOOK_FIELDS)
+_OTHER_FIELDS = (*WEBHOOK_FIELDS, *URL_FIELDS.values())
+FIELDS = (*AnimationOptions.model_fields, *_OTHER_FIELDS)
 
 
 def read_options(fields: dict[str, str], services: Services) -> AnimationOptions:
@@ -40,7 +43,7 @@ def read_options(fields: dict[str, str], services: Services) -> AnimationOptions
         raise _invalid(empty)
     try:
         options = AnimationOptions.model_validate(
-            {name: text for name, text in fields.items() if name not in WEBHOOK_FIELDS}
+            {name: text for name, text in fields.items() if name not in _OTHER_FIELDS}
         )
     except ValidationError as error:
         raise _invalid(
@@ -65,8 +68,10 @@ async def receive(request: Request, services: Services, context: JobContext, ide
             webhook = read_target(form.fields, services.api_settings)
             context = context.model_copy(update={"webhook": webhook})
             fingerprint = fingerprint_of(form, options)
+            check_urls(form, services.api_settings)
             if key and key.earlier:
                 return await earlier_animation(services, key.earlier, fingerprint)
+            await fetch_inputs(request, form, services.uploads)
             facts = await services.uploads.probe(form)
             check_fit(options, *facts)
             reservation = key.reservation(fingerprint, services.api_settings.idempotency_keep_s) if key else None

@@ -20,7 +20,8 @@ import anyio.to_thread
 from starlette.requests import Request
 
 from api.errors import PartRejected, TooLarge, Unavailable, UploadTooSlow
-from api.form_reader import DRIVING_VIDEO, SOURCE_IMAGE, FormLimits, FormReader, ReceivedFile
+from api.file_parts import DRIVING_VIDEO, SOURCE_IMAGE, URL_FIELDS, ReceivedFile
+from api.form_reader import FormLimits, FormReader
 from api.settings import ApiSettings
 from worker import logs, pictures
 from worker.errors import MediaRejected
@@ -34,11 +35,28 @@ log = logs.get_logger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReceivedForm:
-    """A complete form: two files on the disk, fields as text."""
+    """A complete form: files on the disk, fields as text."""
 
-    source_image: ReceivedFile
-    driving_video: ReceivedFile
+    folder: Path
+    """Where its files lie."""
+    files: dict[str, ReceivedFile]
+    """By the names of their parts; one that a URL stands for is here as soon as it is fetched."""
     fields: dict[str, str]
+
+    @property
+    def source_image(self) -> ReceivedFile:
+        """The picture."""
+        return self.files[SOURCE_IMAGE]
+
+    @property
+    def driving_video(self) -> ReceivedFile:
+        """The video."""
+        return self.files[DRIVING_VIDEO]
+
+    def field_of(self, part: str) -> str:
+        """The field that the file `part` came by."""
+        url_field = URL_FIELDS[part]
+        return url_field if url_field in self.fields else part
 
 
 @dataclass(kw_only=True, slots=True)
@@ -50,9 +68,12 @@ class UploadDesk:
     media_limits: MediaLimits
     uploads: int = 0
     probes: anyio.CapacityLimiter = field(init=False)
+    fetches: anyio.CapacityLimiter = field(init=False)
+    """Threads that wait for other hosts: not those that requests wait for."""
 
     def __post_init__(self) -> None:
         self.probes = anyio.CapacityLimiter(self.settings.probes_at_once)
+        self.fetches = anyio.CapacityLimiter(self.settings.uploads_at_once)
 
     @asynccontextmanager
     async def receive(self, request: Request, fields: Collection[str]) -> AsyncIterator[ReceivedForm]:
@@ -63,7 +84,7 @@ class UploadDesk:
             )
         self.uploads += 1
         try:
-            self._check_disk(request)
+            self.check_disk(int(request.headers.get("content-length", "0")))
             folder = Path(tempfile.mkdtemp(dir=self.folder))
             try:
                 yield await self._read(request, folder, fields)
@@ -76,15 +97,16 @@ class UploadDesk:
     async def probe(self, form: ReceivedForm) -> tuple[ImageFacts, VideoFacts]:
         """What the two files are. Raises PartRejected. The picture first: it takes less time to say no to."""
         limits = self.media_limits
-        image = await self._probe(SOURCE_IMAGE, lambda: pictures.probe_image(form.source_image.path, limits))
-        video = await self._probe(DRIVING_VIDEO, lambda: probe_video(form.driving_video.path, limits))
+        source, driving = form.source_image.path, form.driving_video.path
+        image = await self._probe(form.field_of(SOURCE_IMAGE), lambda: pictures.probe_image(source, limits))
+        video = await self._probe(form.field_of(DRIVING_VIDEO), lambda: probe_video(driving, limits))
         return image, video
 
-    async def _probe(self, part: str, probe: Callable[[], T]) -> T:
+    async def _probe(self, field: str, probe: Callable[[], T]) -> T:
         try:
             return await anyio.to_thread.run_sync(probe, limiter=self.probes)
         except MediaRejected as error:
-            raise PartRejected(part, error) from error
+            raise PartRejected(field, error) from error
 
     async def _read(self, request: Request, folder: Path, fields: Collection[str]) -> ReceivedForm:
         settings = self.settings
@@ -102,21 +124,18 @@ class UploadDesk:
                 await anyio.to_thread.run_sync(reader.write, chunk)
             reader.finish()
         except OSError as error:
-            raise _disk_problem(error) from error
+            raise disk_problem(error) from error
         finally:
             reader.close()
         log.info(
             "upload_received",
             size_bytes=received_bytes,
-            source_sha256=reader.files[SOURCE_IMAGE].sha256,
-            driving_sha256=reader.files[DRIVING_VIDEO].sha256,
+            **{f"{name}_sha256": file.sha256 for name, file in reader.files.items()},
         )
-        return ReceivedForm(
-            source_image=reader.files[SOURCE_IMAGE], driving_video=reader.files[DRIVING_VIDEO], fields=reader.fields
-        )
+        return ReceivedForm(folder=folder, files=reader.files, fields=reader.fields)
 
-    def _check_disk(self, request: Request) -> None:
-        announced_bytes = int(request.headers.get("content-length", "0"))
+    def check_disk(self, announced_bytes: int) -> None:
+        """Raise Unavailable when the disk has no room for so many bytes more."""
         free_bytes = shutil.disk_usage(self.folder).free
         if free_bytes - announced_bytes < self.settings.disk_reserve_bytes:
             log.error("disk_full", free_bytes=free_bytes, announced_bytes=announced_bytes)
@@ -148,7 +167,8 @@ async def _timed(stream: AsyncIterator[bytes], settings: ApiSettings) -> AsyncIt
             yield chunk
 
 
-def _disk_problem(error: OSError) -> Exception:
+def disk_problem(error: OSError) -> Exception:
+    """The answer to what the disk said."""
     return _disk_full() if error.errno in (errno.ENOSPC, errno.EDQUOT) else error
 
 

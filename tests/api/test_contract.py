@@ -12,7 +12,7 @@ import schemathesis
 from hypothesis import HealthCheck, settings
 
 from api.app import create_app
-from api.form_reader import FILE_PARTS
+from api.file_parts import FILE_PARTS
 from api.settings import ApiSettings
 from tests.api.conftest import Service, make_clip, make_picture, running
 from tests.conftest import job_result

@@ -7,12 +7,13 @@ import ssl
 import subprocess
 import threading
 import time
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
 
-from api.outbound import Answer, DestinationRefused, OutboundPolicy, Unanswered, check_url, is_public, post
+from api.outbound import Answer, DestinationRefused, OutboundPolicy, Unanswered, check_url, post
+from api.public_addresses import is_public
 from tests.api.receiver import Receiver, local, receiving
 
 BAD = [
@@ -63,6 +64,42 @@ def test_other_spellings_of_an_address_are_judged_when_resolved(host: str) -> No
     """The system's resolver reads them as 127.0.0.1; or as no name at all."""
     with pytest.raises((DestinationRefused, Unanswered)):
         post(f"https://{host}/", b"", {}, OutboundPolicy())
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed"),
+    [
+        *(
+            ("media.example.org", True),
+            ("MEDIA.example.org", True),
+            ("a.cdn.example.net", True),
+            ("a.b.cdn.example.net", True),
+        ),
+        *(
+            ("cdn.example.net", False),
+            ("evilcdn.example.net", False),
+            ("example.org", False),
+            ("x.media.example.org", False),
+        ),
+        *(("media.example.org.evil.org", False), ("media.example.org.", False), ("1.1.1.1", False)),
+    ],
+)
+def test_only_listed_hosts(host: str, allowed: bool) -> None:
+    policy = OutboundPolicy(hosts=("media.example.org", "*.cdn.example.net"))
+    if allowed:
+        assert check_url(f"https://{host}/", policy).host == host.lower()
+    else:
+        with pytest.raises(DestinationRefused, match="not one of those"):
+            check_url(f"https://{host}/", policy)
+
+
+def test_of_the_private_networks_only_those_that_are_named() -> None:
+    policy = OutboundPolicy(networks=(ip_network("10.1.2.0/24"), ip_network("fd00::/64")))
+    for address in ("10.1.2.3", "[fd00::1]", "1.1.1.1"):
+        assert check_url(f"https://{address}/", policy)
+    for address in ("10.1.3.1", "127.0.0.1", "[fd00:0:0:1::1]", "[::ffff:10.1.2.3]"):
+        with pytest.raises(DestinationRefused, match="not a public address"):
+            check_url(f"https://{address}/", policy)
 
 
 def test_what_is_sent_arrives_under_the_name() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from api.app import create_app
-from api.form_reader import FILE_PARTS
+from api.file_parts import FILE_PARTS, URL_FIELDS
 from api.problem_catalog import TITLES
 from api.settings import ApiSettings
 from api.webhook_form import WEBHOOK_FIELDS
@@ -116,7 +116,7 @@ def test_the_api_needs_no_torch() -> None:
 
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
-    return create_app(Settings(), ApiSettings(webhooks_enabled=True)).openapi()
+    return create_app(Settings(), ApiSettings(webhooks_enabled=True, input_url_hosts="media.example.org")).openapi()
 
 
 def operations(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
@@ -176,8 +176,13 @@ def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
 def test_the_form_has_both_files_and_every_option(document: dict[str, Any]) -> None:
     form = document["paths"]["/animations"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
 
-    assert set(form["properties"]) == {*FILE_PARTS, *AnimationOptions.model_fields, *WEBHOOK_FIELDS}
-    assert form["required"] == list(FILE_PARTS)
+    assert set(form["properties"]) == {
+        *FILE_PARTS,
+        *AnimationOptions.model_fields,
+        *WEBHOOK_FIELDS,
+        *URL_FIELDS.values(),
+    }
+    assert [choice["oneOf"][0]["required"] for choice in form["allOf"]] == [[name] for name in FILE_PARTS]
     assert form["additionalProperties"] is False
     for name in FILE_PARTS:
         assert form["properties"][name]["format"] == "binary"
@@ -229,7 +234,7 @@ def test_the_documentation_has_every_route_option_and_limit(document: dict[str, 
 
     for path, method, _ in operations(document):
         assert f"`{method.upper()} {path.replace('{animation_id}', '{id}')}`" in text
-    for name in (*FILE_PARTS, *AnimationOptions.model_fields, *WEBHOOK_FIELDS):
+    for name in (*FILE_PARTS, *URL_FIELDS.values(), *AnimationOptions.model_fields, *WEBHOOK_FIELDS):
         assert f"| `{name}` |" in text
     for name in ApiSettings.model_fields:
         assert f"`ANIMATO_{name.upper()}`" in text
