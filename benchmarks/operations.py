@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
 from model.inference.animator import Animator
-from model.inference.convolutions import Convolution, Weights
+from model.inference.convolutions import Convolution
 from model.inference.pixels import to_tensor
 from model.inference.plain import PlainNetworks
+from model.inference.weights import Weights
 from model.networks.assembly import Networks
 
 _CHANNELS, _SIZE, _MATRIX = 256, 64, 2048

@@ -25,14 +25,21 @@ class Opponent:
     """A running process; `run` lets it animate all frames once."""
 
     def __init__(
-        self, path: Path, config: ModelConfig, networks: Networks, frames: NDArray[np.uint8], folder: Path
+        self,
+        path: Path,
+        config: ModelConfig,
+        networks: Networks,
+        frames: NDArray[np.uint8],
+        folder: Path,
+        device: str = "cpu",
     ) -> None:
         for name, network in networks._asdict().items():
             save_file({key: value.clone() for key, value in network.state_dict().items()}, folder / name)
         np.save(folder / "frames.npy", frames)
         (folder / "config.json").write_text(json.dumps(_constructor_arguments(config)))
         self._results = folder / "drawn.npy"
-        command = [sys.executable, "-m", "benchmarks.opponent", str(path), str(folder), str(torch.get_num_threads())]
+        arguments = [str(path), str(folder), str(torch.get_num_threads()), device]
+        command = [sys.executable, "-m", "benchmarks.opponent", *arguments]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.run()
 
@@ -104,7 +111,7 @@ def _relative(source: dict[str, Any], driving: dict[str, Any], first: dict[str, 
     return moved
 
 
-def _serve(path: str, folder: Path) -> None:
+def _serve(path: str, folder: Path, device: str) -> None:
     sys.path.insert(0, path)
     from modules.generator import OcclusionAwareGenerator  # type: ignore[import-not-found]
     from modules.keypoint_detector import KPDetector  # type: ignore[import-not-found]
@@ -114,18 +121,19 @@ def _serve(path: str, folder: Path) -> None:
     detector.load_state_dict(load_file(folder / "keypoint_detector"))
     generator = OcclusionAwareGenerator(**arguments["generator"])
     generator.load_state_dict(load_file(folder / "generator"))
-    detector.eval()
-    generator.eval()
+    detector.to(device).eval()
+    generator.to(device).eval()
     driving = torch.from_numpy(np.load(folder / "frames.npy")).permute(0, 3, 1, 2).float() / 255
     for _ in sys.stdin:
         start_s, start_cpu_s = time.perf_counter(), time.process_time()
         with torch.no_grad():
-            source, first = detector(driving[:1]), detector(driving[:1])
+            picture = driving[:1].to(device)
+            source, first = detector(picture), detector(picture)
             drawn = []
             for frame in driving.split(1):
-                target = _relative(source, detector(frame), first)
-                prediction = generator(driving[:1], kp_source=source, kp_driving=target)["prediction"]
-                drawn.append(prediction[0].permute(1, 2, 0).numpy())
+                target = _relative(source, detector(frame.to(device)), first)
+                prediction = generator(picture, kp_source=source, kp_driving=target)["prediction"]
+                drawn.append(prediction[0].permute(1, 2, 0).cpu().numpy())
         times = time.perf_counter() - start_s, time.process_time() - start_cpu_s
         np.save(folder / "drawn.npy", np.rint(np.stack(drawn) * 255).astype(np.uint8))
         print(json.dumps(times), flush=True)
@@ -133,4 +141,4 @@ def _serve(path: str, folder: Path) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(int(sys.argv[3]))
-    _serve(sys.argv[1], Path(sys.argv[2]))
+    _serve(sys.argv[1], Path(sys.argv[2]), sys.argv[4])

@@ -7,21 +7,22 @@ Shapes: T frames, B batch, 1 the one source, C channels, H W height and width, K
 """
 
 import copy
-from collections.abc import Iterable, Iterator
-from typing import Any, Literal, NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from model.bundle import Bundle
 from model.config import ModelConfig, MotionTransferOptions
 from model.errors import DeviceError, NumericalError
+from model.inference.cuda_runner import CudaRunner
 from model.inference.motion_transfer import MotionReference, motion_reference, transfer_motion
 from model.inference.optimized import FastNetworks, FastSource
-from model.inference.pixels import to_pixels, to_tensor
 from model.inference.plain import PlainNetworks, PlainSource
+from model.inference.runners import Runner, StraightRunner, finished
 from model.networks.assembly import Networks
 from model.networks.keypoints import Keypoints, frames_of, on_device
 
@@ -32,16 +33,6 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 PreparedSource = PlainSource | FastSource
 """All that the networks need of the source, on the animator's device."""
-
-
-class _Arrangement(Protocol):
-    """The networks as the animator uses them. What `prepare` returns is for the same object only."""
-
-    def detect(self, frames_BCHW: Tensor, /) -> Keypoints: ...
-
-    def prepare(self, source_1CHW: Tensor, /) -> Any: ...
-
-    def draw_with_occlusion(self, source: Any, target: Keypoints, /) -> tuple[Tensor, Tensor | None]: ...
 
 
 class Drawn(NamedTuple):
@@ -61,14 +52,22 @@ class Animator:
     overflows sooner than "bf16".
 
     The networks run as `model.inference.optimized` arranges them; `plain` asks for them as they were trained instead,
-    which is slower and differs by rounding only.
+    which is slower and differs by rounding only. On a GPU `tf32`, `graphs` and `compiled` are as in `CudaRunner`.
 
     Raises `DeviceError` with code `device_unavailable` or `precision_unsupported`.
     Out of memory is torch's own `torch.cuda.OutOfMemoryError`: the caller may try a smaller batch.
     """
 
     def __init__(
-        self, bundle: Bundle, device: str = "auto", precision: Precision = "fp32", *, plain: bool = False
+        self,
+        bundle: Bundle,
+        device: str = "auto",
+        precision: Precision = "fp32",
+        *,
+        plain: bool = False,
+        tf32: bool = False,
+        graphs: bool = True,
+        compiled: bool = False,
     ) -> None:
         self.config: ModelConfig = bundle.config
         self.device: torch.device = _choose_device(device)
@@ -82,8 +81,11 @@ class Animator:
         detector, generator = bundle.networks
         networks = Networks(detector.to(self.device), generator.to(self.device))
         dtype = _DTYPES[precision]
-        self._networks: _Arrangement = (
-            PlainNetworks(networks, dtype) if plain else FastNetworks(networks, self.config, dtype)
+        self._networks = PlainNetworks(networks, dtype) if plain else FastNetworks(networks, self.config, dtype)
+        self._runner: Runner = (
+            CudaRunner(self._networks, self.device, tf32=tf32, graphs=graphs, compiled=compiled)
+            if self.device.type == "cuda" and not plain
+            else StraightRunner(self._networks, self.device)
         )
 
     def prepare(self, source: NDArray[np.uint8]) -> PreparedSource:
@@ -96,7 +98,7 @@ class Animator:
         if len(source_1HWC) != 1:
             raise ValueError(f"one source is needed, not {len(source_1HWC)}")
         with torch.inference_mode():
-            prepared = self._networks.prepare(to_tensor(source_1HWC, self.device))
+            prepared = self._runner.prepare(source_1HWC)
             return prepared._replace(keypoints=self._usable(prepared.keypoints))
 
     def keypoints(self, frames_THWC: NDArray[np.uint8]) -> Keypoints:
@@ -106,7 +108,7 @@ class Animator:
         """
         self._check(frames_THWC, "frames")
         with torch.inference_mode():
-            return self._detect(to_tensor(frames_THWC, self.device))
+            return self._usable(self._runner.detect(frames_THWC))
 
     def without_jacobians(self) -> "Animator":
         """Return an animator of the same networks that moves each keypoint by translation alone.
@@ -126,22 +128,33 @@ class Animator:
         """Yield one uint8_THWC batch for each uint8_THWC batch of driving frames, with as many frames.
 
         Batches may differ in length; their division does not change the result beyond rounding. The first frame of
-        the stream is the pose that relative motion is measured from. `motion` defaults to the model's own.
+        the stream is the pose that relative motion is measured from. `motion` defaults to the model's own. On a GPU
+        the next batch is taken before this one's frames are yielded.
 
         Raises `ValueError` for frames of another size or type, and `NumericalError` (`output_not_finite`) instead of
         yielding a frame that is not made of numbers.
         """
         options = self.config.motion_transfer if motion is None else motion
+        yield from finished(self._begin_each(prepared, driving_batches, options), self.ahead)
+
+    @property
+    def ahead(self) -> int:
+        """How many batches should be begun (`start`) before the frames of the first are asked for."""
+        return self._runner.ahead
+
+    def _begin_each(
+        self, prepared: PreparedSource, driving_batches: Iterable[NDArray[np.uint8]], options: MotionTransferOptions
+    ) -> Iterator[Callable[[], NDArray[np.uint8]]]:
         reference: MotionReference | None = None
         for driving_THWC in driving_batches:
             self._check(driving_THWC, "driving frames")
             if len(driving_THWC) == 0:
-                yield driving_THWC
+                yield partial(np.copy, driving_THWC)
                 continue
             driving = self.keypoints(driving_THWC)
             if reference is None:
                 reference = motion_reference(prepared.keypoints, frames_of(driving, slice(1)), options)
-            yield self.draw(prepared, driving, reference, options).frames_THWC
+            yield partial(_frames_of, self.start(prepared, driving, reference, options))
 
     def draw(
         self, prepared: PreparedSource, driving: Keypoints, reference: MotionReference, options: MotionTransferOptions
@@ -150,28 +163,38 @@ class Animator:
 
         Raises `NumericalError` (`output_not_finite`) instead of returning a frame that is not made of numbers.
         """
+        return self.start(prepared, driving, reference, options)()
+
+    def start(
+        self, prepared: PreparedSource, driving: Keypoints, reference: MotionReference, options: MotionTransferOptions
+    ) -> Callable[[], Drawn]:
+        """Begin to `draw`. What is returned waits for the frames; it is called once, or never.
+
+        On a GPU the next batch may be begun before the frames of this one are asked for; on a CPU nothing is gained.
+        """
         # A block of its own each time: inference mode must not leak into a consumer while a generator is suspended.
         with torch.inference_mode():
             target = transfer_motion(on_device(driving, self.device), reference, options)
-            frames_BCHW, occlusion_B1HW = self._networks.draw_with_occlusion(prepared, target)
-            frames_THWC = self._finite_pixels(frames_BCHW)
-            return Drawn(frames_THWC, None if occlusion_B1HW is None else occlusion_B1HW[:, 0].float().cpu().numpy())
+            finish = self._runner.start(prepared, target)
 
-    def _detect(self, frames_BCHW: Tensor) -> Keypoints:
-        return self._usable(self._networks.detect(frames_BCHW))
+        def finished() -> Drawn:
+            drawn = finish()
+            self._check_finite(drawn.finite_T)
+            return Drawn(drawn.frames_THWC, drawn.occlusion_THW)
+
+        return finished
 
     def _usable(self, keypoints: Keypoints) -> Keypoints:
         return keypoints if self._use_jacobians else keypoints._replace(jacobians_BK22=None)
 
-    def _finite_pixels(self, frames_BCHW: Tensor) -> NDArray[np.uint8]:
+    def _check_finite(self, finite_T: NDArray[np.bool_]) -> None:
         # NaN has no defined value as a byte: it would become an arbitrary picture.
-        if not torch.isfinite(frames_BCHW).all():
+        if not finite_T.all():
             raise NumericalError(
                 "output_not_finite",
                 f"The model {self.config.name} produced frames that are not made of numbers.",
                 "Use fp32 or bf16." if self.precision == "fp16" else "The weights may be damaged.",
             )
-        return to_pixels(frames_BCHW)
 
     def _check(self, frames_THWC: NDArray[np.uint8], what: str) -> None:
         size, channels = self.config.frame_size, self.config.num_channels
@@ -180,6 +203,10 @@ class Animator:
                 f"{what} must be uint8 of shape (..., {size}, {size}, {channels}), "
                 f"not {frames_THWC.dtype} of {frames_THWC.shape}"
             )
+
+
+def _frames_of(finish: Callable[[], Drawn]) -> NDArray[np.uint8]:
+    return finish().frames_THWC
 
 
 def _choose_device(name: str) -> torch.device:

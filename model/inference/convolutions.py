@@ -6,43 +6,15 @@ plain weights by folding; none keeps the modules it was made from.
 Shapes: B batch, H W height and width, C channels in, O channels out, k kernel.
 """
 
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+
+from model.inference.cuda_convolutions import CudaConvolution
+from model.inference.weights import Weights
 
 _FEWEST_PIXELS = 64
 """Below an 8x8 image the four phases' weights, 16 for 9, cost more to read than the products that they save."""
-
-
-class Weights(NamedTuple):
-    """Weights of a convolution in float32 (float64 while they are folded)."""
-
-    weight_OCkk: Tensor
-    bias_O: Tensor
-
-
-def plain_weights(convolution: nn.Conv2d) -> Weights:
-    """Return a convolution's own weights."""
-    assert convolution.bias is not None
-    return Weights(convolution.weight.detach().float(), convolution.bias.detach().float())
-
-
-def norm_as_affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Return scale_C and shift_C: what a norm with stored statistics does to each channel."""
-    assert norm.running_var is not None
-    assert norm.running_mean is not None
-    scale_C = norm.weight.detach().double() / (norm.running_var.double() + norm.eps).sqrt()
-    return scale_C, norm.bias.detach().double() - norm.running_mean.double() * scale_C
-
-
-def fold_norm(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> Weights:
-    """Return the weights of a convolution and the norm after it as one convolution: a norm is free then."""
-    own = plain_weights(convolution)
-    scale_O, shift_O = norm_as_affine(norm)
-    weight_OCkk = own.weight_OCkk.double() * scale_O[:, None, None, None]
-    return Weights(weight_OCkk.float(), (own.bias_O.double() * scale_O + shift_O).float())
 
 
 class Convolution:
@@ -53,10 +25,14 @@ class Convolution:
     """
 
     def __init__(self, weights: Weights, dtype: torch.dtype, *, padding: int, stride: int = 1, relu: bool) -> None:
+        self._on_gpu: CudaConvolution | None = None
+        if weights.bias_O.device.type == "cuda":
+            self._on_gpu = CudaConvolution(weights, dtype, padding=padding, stride=stride, relu=relu)
+            return
         self._padding, self._stride, self._relu = [padding, padding], [stride, stride], relu
         weight_OCkk = weights.weight_OCkk.to(dtype).contiguous(memory_format=torch.channels_last)
         self._bias_O = weights.bias_O.to(dtype)
-        self._packed = weight_OCkk.device.type == "cpu" and torch.backends.mkldnn.is_available()
+        self._packed = _has_kernels(dtype)
         if self._packed:
             # The door that torch's own compiler uses for frozen weights.
             weight_OCkk = torch.ops.mkldnn._reorder_convolution_weight(
@@ -66,6 +42,8 @@ class Convolution:
 
     def __call__(self, x_BHWC: Tensor) -> Tensor:
         """Return float_BHWO."""
+        if self._on_gpu is not None:
+            return self._on_gpu(x_BHWC)
         x_BCHW = x_BHWC.permute(0, 3, 1, 2)
         if self._packed:
             after = "relu" if self._relu else "none"
@@ -77,6 +55,13 @@ class Convolution:
             if self._relu:
                 y_BOHW = y_BOHW.relu_()
         return y_BOHW.permute(0, 2, 3, 1)
+
+
+def _has_kernels(dtype: torch.dtype) -> bool:
+    """Return whether oneDNN computes in this type on this CPU (bfloat16 needs AVX-512)."""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    return dtype != torch.bfloat16 or torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 class UpsampledConvolution:

@@ -23,17 +23,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import ModelConfig
-from model.inference.convolutions import (
-    Convolution,
-    EdgeConvolution,
-    UpsampledConvolution,
-    Weights,
-    fold_norm,
-    plain_weights,
-)
+from model.inference.convolutions import Convolution, EdgeConvolution, UpsampledConvolution
 from model.inference.downsampling import AntiAliasedLines
-from model.inference.residual import Bottleneck
+from model.inference.residual import bottleneck
 from model.inference.sampling import Taps, bilinear_taps, dimmed, sample
+from model.inference.weights import Weights, fold_norm, plain_weights
 from model.networks.assembly import Networks
 from model.networks.blocks import DownBlock, Hourglass
 from model.networks.dense_motion import DenseMotionNetwork, blend_motions, sparse_motions
@@ -216,7 +210,7 @@ class FastGenerator:
             fold_norm(first.conv, first.norm), dtype, padding=int(first.conv.padding[0]), relu=True
         )
         self._down = [FastDownBlock(block, dtype) for block in plain.down_blocks]  # type: ignore[arg-type]
-        self._bottleneck = Bottleneck(plain.bottleneck, dtype, config.frame_size // 2 ** len(self._down))
+        self._bottleneck = bottleneck(plain.bottleneck, dtype, config.frame_size // 2 ** len(self._down))
         self._up = _up_blocks(plain.up_blocks, dtype, config.frame_size)
         self._final = EdgeConvolution(plain_weights(plain.final), dtype)
 

@@ -10,12 +10,20 @@ Shapes: B batch, H W height and width, C channels.
 import torch
 from torch import Tensor, nn
 
-from model.inference.convolutions import Convolution, fold_norm, norm_as_affine, plain_weights
+from model.inference.convolutions import Convolution
+from model.inference.cuda_convolutions import CudaBottleneck
+from model.inference.weights import fold_norm, norm_as_affine, plain_weights
 from model.inference.winograd import TILE, WinogradConvolution, as_tiles
 from model.networks.blocks import ResBlock
 
 _FEWEST_CHANNELS = 128
 """With fewer channels Winograd's transforms cost as much as the products that they save."""
+
+
+def bottleneck(plain: nn.Sequential, dtype: torch.dtype, size: int) -> "Bottleneck | CudaBottleneck":
+    """Return the blocks as their device runs them; `size` is the height of the frames of features."""
+    on_gpu = any(weight.is_cuda for weight in plain.parameters())
+    return CudaBottleneck(plain, dtype) if on_gpu else Bottleneck(plain, dtype, size)
 
 
 class Bottleneck:
@@ -39,7 +47,7 @@ class Bottleneck:
 
 
 class DirectBlock:
-    """A residual block with ordinary convolutions."""
+    """A residual block with ordinary convolutions, on a CPU."""
 
     def __init__(self, plain: ResBlock, dtype: torch.dtype) -> None:
         scale_C, shift_C = norm_as_affine(plain.norm1)

@@ -34,9 +34,17 @@ def frames_of(keypoints: Keypoints, frames: slice | Tensor) -> Keypoints:
 
 
 def on_device(keypoints: Keypoints, device: torch.device) -> Keypoints:
-    """Return the keypoints on a device."""
+    """Return the keypoints on a device. Those that go to a GPU do not wait for what it is doing."""
     jacobians_BK22 = keypoints.jacobians_BK22
-    return Keypoints(keypoints.positions_BK2.to(device), None if jacobians_BK22 is None else jacobians_BK22.to(device))
+    return Keypoints(
+        _moved(keypoints.positions_BK2, device), None if jacobians_BK22 is None else _moved(jacobians_BK22, device)
+    )
+
+
+def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def joined(parts: Sequence[Keypoints]) -> Keypoints:

@@ -15,12 +15,13 @@ from model.bundle_index import find_bundle
 from model.config import PRESETS, GeneratorConfig, ModelConfig
 from model.inference import winograd
 from model.inference.animator import Animator
-from model.inference.convolutions import EdgeConvolution, UpsampledConvolution, fold_norm, norm_as_affine, plain_weights
+from model.inference.convolutions import EdgeConvolution, UpsampledConvolution
 from model.inference.downsampling import AntiAliasedLines
 from model.inference.optimized import FastNetworks
 from model.inference.plain import PlainNetworks
 from model.inference.residual import Bottleneck, WinogradBlock
 from model.inference.sampling import bilinear_taps, dimmed, sample
+from model.inference.weights import fold_norm, norm_as_affine, plain_weights
 from model.networks.assembly import Networks, assemble
 from model.networks.blocks import AntiAliasedDownsample, ResBlock
 from model.networks.grid import warp
