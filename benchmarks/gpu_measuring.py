@@ -42,7 +42,7 @@ def _parts(frames: Frames, batch: int) -> Iterator[Frames]:
         yield frames[start : start + batch]
 
 
-def speed(animator: Animator, frames: Frames, batch: int, seconds: float = 0.6) -> dict[str, float]:
+def speed(animator: Animator, frames: Frames, batch: int, seconds: float = 0.4) -> dict[str, float]:
     """Return frames/s from bytes in memory to bytes in memory, and how long the first run of this batch took."""
     first_s = timed(lambda: animate(animator, frames[: 2 * batch], batch))[0]
     animate(animator, frames, batch)

@@ -52,7 +52,8 @@ class Animator:
     overflows sooner than "bf16".
 
     The networks run as `model.inference.optimized` arranges them; `plain` asks for them as they were trained instead,
-    which is slower and differs by rounding only. On a GPU `tf32`, `graphs` and `compiled` are as in `CudaRunner`.
+    which is slower and differs by rounding only. On a GPU `graphs` and `compiled` are as in `CudaRunner`, and so
+    is `tf32`: it is on below "fp32" unless said otherwise, and concerns the keypoints there.
 
     Raises `DeviceError` with code `device_unavailable` or `precision_unsupported`.
     Out of memory is torch's own `torch.cuda.OutOfMemoryError`: the caller may try a smaller batch.
@@ -65,7 +66,7 @@ class Animator:
         precision: Precision = "fp32",
         *,
         plain: bool = False,
-        tf32: bool = False,
+        tf32: bool | None = None,
         graphs: bool = True,
         compiled: bool = False,
     ) -> None:
@@ -83,7 +84,13 @@ class Animator:
         dtype = _DTYPES[precision]
         self._networks = PlainNetworks(networks, dtype) if plain else FastNetworks(networks, self.config, dtype)
         self._runner: Runner = (
-            CudaRunner(self._networks, self.device, tf32=tf32, graphs=graphs, compiled=compiled)
+            CudaRunner(
+                self._networks,
+                self.device,
+                tf32=precision != "fp32" if tf32 is None else tf32,
+                graphs=graphs,
+                compiled=compiled,
+            )
             if self.device.type == "cuda" and not plain
             else StraightRunner(self._networks, self.device)
         )
