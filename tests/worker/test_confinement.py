@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import REPOSITORY, decoding_children, wait_until
-from worker import pictures
+from worker import confined_process, pictures
 from worker.confined_process import ask
 from worker.confinement import Limits
 from worker.errors import AnimationError, MediaRejected
@@ -110,9 +110,16 @@ def test_an_answer_of_a_decoder_that_ended_badly_is_not_taken(
 
 @pytest.mark.parametrize(
     "script",
-    ["sleep 1000", "while :; do :; done", "sleep 1000 & sleep 1000", "trap '' TERM XCPU; while :; do :; done"],
+    [
+        "sleep 1000",
+        "while :; do :; done",
+        "sleep 1000 & sleep 1000",
+        "trap '' TERM XCPU; while :; do :; done",
+        "exec sleep 1000 >&- 2>&-",
+    ],
 )
 def test_a_decoder_that_never_ends_is_ended(picture: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    monkeypatch.setattr(confined_process, "_EXIT_TIMEOUT_S", 0.5)
     monkeypatch.setattr(pictures, "_DECODER", ("exec", "/bin/sh", "-c", script))
     with pytest.raises(MediaRejected) as caught:
         probe_image(picture, LIMITS.model_copy(update={"image_timeout_s": 1.0}))

@@ -89,14 +89,28 @@ def test_the_limits_of_a_child() -> None:
         assert resource.prlimit(decoder.pid, resource.RLIMIT_FSIZE) == (0, 0)
 
 
-def test_a_child_that_always_has_something_to_say_ends_in_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    talker = tmp_path / "ffmpeg"
-    talker.write_text("#!/bin/sh\nexec yes '[info] a line' >&2\n")
-    talker.chmod(0o755)
-    monkeypatch.setattr(media_process.imageio_ffmpeg, "get_ffmpeg_exe", lambda: str(talker))
-    with Ffmpeg([], log_level="info") as child, pytest.raises(TimeoutError):
+@pytest.mark.parametrize("does", ["exec yes '[info] a line' >&2", "exec sleep 1000"])
+def test_a_log_without_an_end_is_left_in_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, does: str) -> None:
+    with pretended(does, monkeypatch, tmp_path) as child, pytest.raises(TimeoutError):
         for _ in child.lines(timeout_s=1):
             pass
+    assert decoding_children() == []
+
+
+def test_a_child_that_closes_its_log_and_stays_is_left_in_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(media_process, "_EXIT_TIMEOUT_S", 0.5)
+    with pretended("exec sleep 1000 2>&-", monkeypatch, tmp_path) as child, pytest.raises(TimeoutError):
+        child.finish(timeout_s=30)
+    assert decoding_children() == []
+
+
+def pretended(script: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ffmpeg:
+    """A run of something that is not ffmpeg."""
+    program = tmp_path / "ffmpeg"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(media_process.imageio_ffmpeg, "get_ffmpeg_exe", lambda: str(program))
+    return Ffmpeg([], log_level="info")
 
 
 def test_all_waits_together_have_an_end() -> None:
