@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -12,7 +13,10 @@ R = TypeVar("R")
 
 
 def apart(call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """The result of `call`. An exception raised by a signal leaves the wait at once, not when `call` returns."""
+    """The result of `call`. An exception raised by a signal leaves the wait at once, not when `call` returns.
+
+    What it logs says whose it is, as if it ran here.
+    """
     outcome: Future[R] = Future()
 
     def run() -> None:
@@ -21,5 +25,5 @@ def apart(call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         except BaseException as error:
             outcome.set_exception(error)
 
-    threading.Thread(target=run, name="apart", daemon=True).start()
+    threading.Thread(target=contextvars.copy_context().run, args=[run], name="apart", daemon=True).start()
     return outcome.result()

@@ -7,6 +7,7 @@ child cannot use a CUDA context of its parent, and because Celery kills a child 
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -37,6 +38,7 @@ class WorkerProcess:
         self.settings = settings
         self._when_loaded = when_loaded
         self._animators: OrderedDict[str, Animator] = OrderedDict()
+        self._loading = threading.Lock()
 
     @cached_property
     def store(self) -> JobStore:
@@ -52,13 +54,15 @@ class WorkerProcess:
         """The network `model_name`, loaded onto the device at the first call.
 
         Raises ModelUnavailable when the bundle is missing or damaged, or the device or precision cannot be had.
+        Whoever comes while another thread loads waits for it: its animation may have been canceled, the load goes on.
         """
-        if model_name not in self._animators:
-            while len(self._animators) >= _LOADED_AT_ONCE:
-                self._animators.popitem(last=False)
-            self._animators[model_name] = self._load(model_name)
-        self._animators.move_to_end(model_name)
-        return self._animators[model_name]
+        with self._loading:
+            if model_name not in self._animators:
+                while len(self._animators) >= _LOADED_AT_ONCE:
+                    self._animators.popitem(last=False)
+                self._animators[model_name] = self._load(model_name)
+            self._animators.move_to_end(model_name)
+            return self._animators[model_name]
 
     def _device(self) -> str:
         """The device of this process: with several GPUs, the child at place N of the pool takes number N."""
@@ -69,6 +73,7 @@ class WorkerProcess:
         return f"cuda:{pool_index() % torch.cuda.device_count()}"
 
     def _load(self, model_name: str) -> Animator:
+        started_s = time.monotonic()  # with the import, which is most of it in a new child
         import torch
 
         from model.bundle import load_bundle
@@ -76,7 +81,6 @@ class WorkerProcess:
         from model.inference.animator import Animator
 
         settings = self.settings
-        started_s = time.monotonic()
         if settings.threads:
             torch.set_num_threads(settings.threads)
         folder = catalog.find_model(model_name, settings.model_dirs).folder

@@ -123,9 +123,9 @@ def _run(claim: Claim, stages: Stages) -> JobResult:
     model_name = job.options.model or settings.model
     with Heartbeat(store, claim, settings) as heartbeat, workspace(settings.data_dir, job.id) as folder:
         source, driving, output = folder / "source", folder / "driving", folder / "result.mp4"
-        # Not to be interrupted: a half imported torch would spoil the jobs to come.
-        animator = process.animator(model_name)
         with heartbeat.interruptible():
+            # The wait can be left, the load goes on to its end: a half imported torch would spoil the jobs to come.
+            animator = apart(process.animator, model_name)
             try:
                 with stages.of("download"), tracing.span("download"):
                     apart(storage.fetch, job.input.source_key, source)

@@ -1,4 +1,4 @@
-"""A canceled job is left from wherever it waits: a storage that hangs, a frozen ffmpeg, a long batch."""
+"""A canceled job is left from wherever it waits: a network being loaded, a storage that hangs, a frozen ffmpeg, ..."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import structlog
 
 from tests.conftest import decoding_children, wait_until
 from tests.worker.engine.copying_animator import CopyingAnimator
-from worker import media, pictures
+from worker import logs, media, pictures
 from worker.engine import tasks
+from worker.engine.apart import apart
 from worker.engine.process import WorkerProcess
 from worker.job_store import JobStore
 from worker.jobs import AnimationOptions, Job, JobInput, JobState, new_id
@@ -64,13 +66,14 @@ def run_and_cancel(
     job_store: JobStore,
     monkeypatch: pytest.MonkeyPatch,
     *,
-    animator: Any,
+    animator: Any = None,
+    load: Callable[[str], Any] | None = None,
     storage: Storage | None = None,
     when: Callable[[], bool],
 ) -> None:
     """Run the job in this thread; another one cancels it as soon as `when` says that it hangs."""
     state = WorkerProcess(settings)
-    monkeypatch.setattr(state, "animator", lambda _name: animator)
+    monkeypatch.setattr(state, "_load", load or (lambda _name: animator))
     if storage is not None:
         state.__dict__["storage"] = storage
     monkeypatch.setattr(tasks, "settings", settings)
@@ -161,34 +164,35 @@ def test_while_ffmpeg_does_not_answer(
     run_and_cancel(job, quick, job_store, monkeypatch, animator=CopyingAnimator(freeze), when=lambda: bool(frozen))
 
 
-def test_outside_the_block_nothing_is_interrupted(
-    job: Job, quick: Settings, job_store: JobStore, monkeypatch: pytest.MonkeyPatch
+def test_while_its_network_is_loaded(
+    job: Job, quick: Settings, job_store: JobStore, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loaded: list[bool] = []
-    state = WorkerProcess(quick)
+    began, go_on, loads = threading.Event(), threading.Event(), []
 
-    def slow_to_load(_name: str) -> Any:
-        job_store.cancel(job.id)
-        wait_until(lambda: bool(_heartbeat().stopped), "the cancellation is noticed")
-        loaded.append(True)
+    def load(name: str) -> Any:
+        loads.append(name)
+        began.set()
+        go_on.wait(HANG_S)
         return CopyingAnimator()
 
-    beats: list[Any] = []
+    run_and_cancel(job, quick, job_store, monkeypatch, load=load, storage=storage, when=began.is_set)
+    next_job = job_store.submit(new_id(), job.input, job.options)
 
-    class Watched(tasks.Heartbeat):
-        def __enter__(self) -> Any:
-            beats.append(self)
-            return super().__enter__()
+    def load_on() -> None:
+        wait_until(lambda: job_store.running_count() == 1, "the next one comes while it is still being loaded")
+        go_on.set()
 
-    def _heartbeat() -> Any:
-        return beats[0]
-
-    monkeypatch.setattr(tasks, "Heartbeat", Watched)
-    monkeypatch.setattr(state, "animator", slow_to_load)
-    monkeypatch.setattr(tasks, "settings", quick)
-    monkeypatch.setattr(tasks, "process", state)
-    tasks.animate(job.id)
-    assert loaded == [True], "a network that is being loaded is loaded to the end"
-    ended = job_store.get(job.id)
+    other = threading.Thread(target=load_on)
+    other.start()
+    tasks.animate(next_job.id)
+    other.join()
+    ended = job_store.get(next_job.id)
     assert ended is not None
-    assert ended.state is JobState.CANCELED
+    assert ended.state is JobState.SUCCEEDED
+    assert loads == ["avatars-256"], "what was begun for the canceled one is used by the next"
+
+
+def test_what_is_logged_apart_says_whose_it_is() -> None:
+    with logs.bound(animation_id="anm_1"):
+        assert apart(structlog.contextvars.get_contextvars) == {"animation_id": "anm_1"}
+    assert apart(structlog.contextvars.get_contextvars) == {}
