@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import signal
 import threading
 import time
@@ -34,7 +35,9 @@ class Heartbeat:
         self._stopped: type[JobStopped] | None = None
         self._interruptible = False
         self._leaving = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        # With the ids of the job, for what it logs.
+        beat = contextvars.copy_context().run
+        self._thread = threading.Thread(target=beat, args=[self._beat], name="heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()

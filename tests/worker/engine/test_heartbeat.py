@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import structlog
 
 from tests.conftest import wait_until
+from worker import logs
 from worker.engine.heartbeat import Heartbeat
 from worker.errors import JobCanceled, JobStopped, LeaseLost, QueueUnavailable
 from worker.job_store import Claim, JobStore
@@ -68,14 +70,15 @@ def test_lost_to_another_worker(quick: Settings, claim: Claim, job_store: JobSto
 
 def test_redis_away_for_longer_than_the_lease(quick: Settings, claim: Claim, monkeypatch: pytest.MonkeyPatch) -> None:
     store = JobStore.connect(quick)
-    calls: list[int] = []
+    calls: list[dict[str, object]] = []
 
     def away(*_: object) -> str:
-        calls.append(1)
+        calls.append(structlog.contextvars.get_contextvars())
         raise QueueUnavailable("away")
 
     monkeypatch.setattr(store, "heartbeat", away)
-    with Heartbeat(store, claim, quick) as heartbeat:
+    with logs.bound(animation_id=claim.job.id), Heartbeat(store, claim, quick) as heartbeat:
         assert stopped_by(heartbeat) is None
         wait_until(lambda: stopped_by(heartbeat) is LeaseLost, "it gives up")
     assert len(calls) > 1, "one failed call is not yet a lost lease"
+    assert calls[0] == {"animation_id": claim.job.id}, "what is logged there says whose it is"
