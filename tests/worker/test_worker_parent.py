@@ -75,7 +75,7 @@ def test_the_heartbeat_file_and_the_numbers(tmp_path: Path) -> None:
             wait_until(lambda: age_of(begin_ns) > 12, "it is touched while the child hangs", timeout_s=60)
             text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
             assert "animato_frames_processed_total 0.0" in text
-            assert 'animato_job_stage_duration_seconds_count{stage="infer"} 0.0' in text
+            assert 'animato_job_run_duration_seconds_count{stage="infer"} 0.0' in text
 
             server.kill()
             server.wait()

@@ -77,7 +77,7 @@ class WorkerNumbers(Collector):
         """All families, over all children."""
         jobs = int(self._sum("jobs"))
         stages = SummaryMetricFamily(
-            "animato_job_stage_duration_seconds",
+            "animato_job_run_duration_seconds",
             "Time in each stage of the animations that succeeded.",
             labels=["stage"],
         )
@@ -93,7 +93,7 @@ class WorkerNumbers(Collector):
         yield CounterMetricFamily("animato_frames_processed", "Frames drawn.", value=self._sum("frames"))
         yield SummaryMetricFamily(
             "animato_model_load_seconds",
-            "Putting a network onto the device.",
+            "From nothing to a network on the device.",
             count_value=int(self._sum("model_loads")),
             sum_value=self._sum("model_load_s"),
         )

@@ -96,7 +96,7 @@ def test_children_count_and_the_parent_shows_also_after_a_kill() -> None:
         for one in family.samples
     }
     assert found["animato_frames_processed_total",] == 75
-    assert found["animato_job_stage_duration_seconds_sum", "infer"] == 12
-    assert found["animato_job_stage_duration_seconds_count", "infer"] == 3
+    assert found["animato_job_run_duration_seconds_sum", "infer"] == 12
+    assert found["animato_job_run_duration_seconds_count", "infer"] == 3
     assert found["animato_model_load_seconds_sum",] == 6
     assert found["animato_gpu_memory_bytes", "reserved", "1"] == 20
