@@ -30,6 +30,8 @@ from worker.jobs import AnimationOptions, Job
 log = logs.get_logger(__name__)
 
 _KEY = re.compile(r"[!-~]{1,255}")
+_QUOTED_KEY = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\]){1,255})"')
+"""The string of a structured field (RFC 8941), as the draft of the header asks for; many clients send none."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -47,13 +49,17 @@ class HeldKey:
 
 
 def read_key(values: list[str]) -> str | None:
-    """The header's value, checked; None without one. Raises InvalidIdempotencyKey."""
+    """The key, checked: with and without quotes it is the same; None without one. Raises InvalidIdempotencyKey."""
     if not values:
         return None
-    if len(values) == 1 and _KEY.fullmatch(values[0]):
-        return values[0]
+    if len(values) == 1:
+        [value] = values
+        if quoted := _QUOTED_KEY.fullmatch(value):
+            return re.sub(r"\\(.)", r"\1", quoted[1])
+        if _KEY.fullmatch(value) and value != '""':
+            return value
     raise InvalidIdempotencyKey(
-        "The header Idempotency-Key must have 1 to 255 visible ASCII characters.",
+        "The header Idempotency-Key must have 1 to 255 visible ASCII characters, in quotes or not.",
         field="Idempotency-Key",
         hint="Make a new UUID for every animation, and send the same one again when you repeat the request.",
     )

@@ -13,6 +13,7 @@ from contextlib import closing
 import httpx
 import pytest
 
+from api.idempotency import read_key
 from tests.api.conftest import Service, assert_problem, make_picture
 from tests.api.server_process import server_process
 from tests.conftest import job_result, wait_until
@@ -188,12 +189,17 @@ def test_the_key_of_a_removed_animation(service: Service, files: Files) -> None:
     assert service.job_store.page(10) == []
 
 
-@pytest.mark.parametrize("key", ["", "a b", "a" * 256, "schlüssel", "a\x7f", "٣"])
+@pytest.mark.parametrize("key", ["", "a b", "a" * 256, "schlüssel", "a\x7f", "٣", '""', '"a\tb"'])
 def test_keys_that_cannot_be_used(service: Service, files: Files, key: str) -> None:
     response = service.http.post("/animations", files=files, headers=[(b"Idempotency-Key", key.encode())])
 
     assert_problem(response, 400, "invalid_idempotency_key", "Idempotency-Key")
     service.assert_nothing_left()
+
+
+@pytest.mark.parametrize(("value", "key"), [('"a-1"', "a-1"), ('"a b"', "a b"), (r'"a\"\\"', 'a"\\'), ('"a', '"a')])
+def test_quotes_around_a_key_are_none_of_it(value: str, key: str) -> None:
+    assert read_key([value]) == key
 
 
 def test_two_keys_are_no_key(service: Service, files: Files) -> None:
