@@ -40,7 +40,7 @@ _CORS_REQUEST_HEADERS = (
 )
 _CORS_ANSWER_HEADERS = (
     *("X-Request-ID", "ETag", "Location", "Retry-After", "RateLimit", "RateLimit-Policy", "Preference-Applied"),
-    *("Content-Disposition", "Content-Range", "Accept-Ranges", "Idempotent-Replayed"),
+    *("Content-Disposition", "Content-Range", "Accept-Ranges"),
 )
 _LINGER_S = 1.0
 _LINGER_MAX_BYTES = 4 * 2**20

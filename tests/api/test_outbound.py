@@ -114,6 +114,14 @@ def test_what_is_sent_arrives_under_the_name() -> None:
     assert headers["x-one"] == "1"
 
 
+def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy would resolve the name again, beyond the reach of the guard."""
+    for name in ("http_proxy", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with receiving() as receiver:
+        assert post(f"http://hooks.example.org:{receiver.port}/", b"x", {}, local(receiver)).status == 204
+
+
 def test_a_redirect_is_an_answer() -> None:
     with receiving() as receiver:
         receiver.status, receiver.headers = 307, {"Location": f"http://127.0.0.1:{receiver.port}/other"}
