@@ -20,7 +20,7 @@ from api.metrics import ApiMetrics
 from api.middleware import RequestBorder
 from api.object_sweeper import ObjectSweeper
 from api.rate_limits import RateLimiter
-from api.routes import animations, events, health, metrics, models, results
+from api.routes import animations, events, health, metrics, models, preflights, results
 from api.settings import ApiSettings
 from api.shutdown import told_to_stop
 from api.signed_links import LinkSigner
@@ -33,6 +33,7 @@ from worker import logs, tracing
 from worker.api_keys import KeyStore
 from worker.job_queue import make_queue, ring
 from worker.job_store import JobStore
+from worker.preflights import PreflightLine
 from worker.redis_client import connect
 from worker.settings import Settings
 from worker.storage import open_storage
@@ -94,7 +95,7 @@ def create_app(settings: Settings | None = None, api_settings: ApiSettings | Non
     app.include_router(health.router)
     app.include_router(metrics.router)
     app.include_router(results.router)  # brings a door of its own: a signed link opens it too
-    for routes in (animations, events, models):
+    for routes in (preflights, animations, events, models):
         app.include_router(routes.router, dependencies=[Depends(caller)])
     problem_answers.install_handlers(app, api_settings.retry_after_s)
     openapi.complete(app, webhooks=api_settings.webhooks_enabled, input_urls=bool(api_settings.input_hosts))
@@ -121,6 +122,7 @@ def _open_services(stack: ExitStack, settings: Settings, api_settings: ApiSettin
         links=LinkSigner(client, api_settings),
         webhook_signer=WebhookSigner(client, api_settings),
         job_store=job_store,
+        preflights=PreflightLine(client),
         storage=open_storage(settings, numbers.storage_call),
         ring=partial(ring, queue),
         uploads=UploadDesk(folder=folder, settings=api_settings, media_limits=settings.limits),

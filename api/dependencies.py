@@ -23,6 +23,7 @@ from api.webhook_signing import WebhookSigner
 from worker.errors import QueueUnavailable
 from worker.job_store import JobStore
 from worker.jobs import Job, is_id
+from worker.preflights import PreflightLine
 from worker.settings import Settings
 from worker.storage import Storage
 
@@ -37,6 +38,7 @@ class Services:
     links: LinkSigner
     webhook_signer: WebhookSigner
     job_store: JobStore
+    preflights: PreflightLine
     storage: Storage
     ring: Callable[[str], None]
     """Tells the workers that an animation waits."""

@@ -7,6 +7,7 @@
     ├── Unauthorized         401: no API key, or not a valid one
     ├── Forbidden            403: callers without a key, from elsewhere; a signed link that is not good
     ├── NotFound             404
+    ├── MethodNotAllowed     405
     ├── UploadTooSlow        408
     ├── Conflict             409: not with the state in which the animation is
     │   └── IdempotencyInProgress
@@ -104,6 +105,13 @@ class NotFound(ApiError):
 
     code = "animation_not_found"
     http_status = 404
+
+
+class MethodNotAllowed(ApiError):
+    """The path has other methods; `headers` names them."""
+
+    code = "method_not_allowed"
+    http_status = 405
 
 
 class UploadTooSlow(ApiError):

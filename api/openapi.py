@@ -22,6 +22,19 @@ _AT_THE_DOOR = (
     *((429, "rate_limited"), (503, "queue_unavailable")),
 )
 """How every other route can answer before it is reached."""
+FORM_PROBLEMS = (
+    *((400, "malformed_multipart"), (400, "missing_part"), (400, "unknown_part"), (400, "duplicate_part")),
+    *((400, "too_many_parts"), (408, "upload_too_slow"), (413, "body_too_large"), (413, "part_too_large")),
+    *((413, "field_too_large"), (415, "not_multipart"), (415, "unsupported_media_type"), (422, "invalid_options")),
+    *((422, "webhooks_disabled"), (422, "webhook_url_refused"), (422, "crop_impossible")),
+    *((422, "reference_frame_missing"), (422, "unknown_model"), (422, "model_unavailable"), (422, "media_rejected")),
+    *((422, "media_too_small"), (422, "media_too_large"), (422, "media_too_long"), (422, "frame_rate_too_high")),
+    *((422, "no_video_stream"), (422, "not_an_animation"), (422, "media_timeout"), (503, "storage_unavailable")),
+    *((503, "disk_full"), (503, "too_many_uploads")),
+    *((422, "input_urls_disabled"), (422, "input_url_refused"), (422, "input_url_failed")),
+    *((502, "input_url_unreachable"), (504, "input_url_too_slow")),
+)
+"""What can be wrong with a form, its options and its files, or keep it from being received."""
 _SECURITY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "An API key: `Authorization: Bearer ank_...`."},
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key in another header."},
@@ -52,7 +65,7 @@ def problems(*kinds: tuple[int, str]) -> dict[int | str, dict[str, Any]]:
 
 
 def upload_form() -> dict[str, Any]:
-    """The request body of `POST /animations`: both files and every option."""
+    """The request body of `POST /animations` and of its preflight: both files and every option."""
     options = AnimationOptions.model_json_schema()["properties"]
     url = {"type": "string", "format": "uri", "maxLength": 2048}
     return {
@@ -133,7 +146,8 @@ def complete(app: FastAPI, *, webhooks: bool, input_urls: bool) -> None:
                     del operation["responses"]["422"]  # the framework's own, where no problem of ours has this status
                 for parameter in operation.get("parameters", ()):
                     parameter["schema"] = _form_field(parameter["schema"])
-            _fit_submission(document["paths"]["/animations"]["post"], webhooks=webhooks, input_urls=input_urls)
+            for path in ("/animations", "/animations/preflight"):
+                _fit_submission(document["paths"][path]["post"], webhooks=webhooks, input_urls=input_urls)
             document["components"]["securitySchemes"] = _SECURITY_SCHEMES
             for path, item in document["paths"].items():
                 if path not in OPEN_PATHS:

@@ -18,6 +18,8 @@ from worker import logs
 from worker.errors import AnimationError
 
 MEDIA_TYPE = "application/problem+json"
+NO_SUCH_METHOD = "no_such_method"
+"""Name of a route that takes methods only to refuse them."""
 CLIENT_CLOSED_REQUEST = 499
 """Nobody reads this answer: the status is for our log, as other servers write it."""
 
@@ -94,7 +96,8 @@ def _allowed_methods(request: Request) -> list[str]:
     methods: list[str] = []
     for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"):
         scope = {**request.scope, "method": method}
-        if any(route.matches(scope)[0] is Match.FULL for route in request.app.router.routes):
+        taker = next((route for route in request.app.router.routes if route.matches(scope)[0] is Match.FULL), None)
+        if taker is not None and getattr(taker, "name", None) != NO_SUCH_METHOD:
             methods.append(method)
     return methods
 

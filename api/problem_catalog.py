@@ -69,6 +69,7 @@ TITLES: dict[str, str] = {
     "queue_unavailable": "The queue does not answer",
     "storage_unavailable": "The storage does not answer",
     "overloaded": "The service is busy",
+    "preflight_unavailable": "There is no preflight now",
     "disk_full": "The disk is full",
     "too_many_uploads": "Too many uploads at once",
     # Only in the `error` of an animation that failed while it ran

@@ -115,20 +115,9 @@ async def accept(
     can be that of an earlier request with the same key: then nothing is left of this one either.
     """
     job_id = new_id()
-    source, driving = facts
-    job_input = JobInput(
-        source_key=f"animations/{job_id}/source",
-        source=source,
-        driving_key=f"animations/{job_id}/driving",
-        driving=driving,
-    )
+    job_input = input_of(job_id, *facts)
     try:
-        await in_thread(
-            services.storage.put_file, job_input.source_key, form.source_image.path, form.source_image.media_type
-        )
-        await in_thread(
-            services.storage.put_file, job_input.driving_key, form.driving_video.path, form.driving_video.media_type
-        )
+        await store_inputs(services, form, job_input)
         with refusals_explained(services):
             job = await in_thread(
                 services.job_store.submit,
@@ -146,19 +135,32 @@ async def accept(
             log.warning("outcome_unknown", animation_id=job_id)
             error.hint = "It is not known whether the animation was accepted: GET /animations lists it if it was."
             raise
-        await _delete_inputs(services, job_input)
+        await delete_inputs(services, job_input)
         if isinstance(error, QueueFullError):
             raise await _queue_full(services, of_client=isinstance(error, ClientFullError)) from error
         raise
     if job.id != job_id:
         # Another request with the same key was quicker: its reservation had outlived the process that held it.
-        await _delete_inputs(services, job_input)
+        await delete_inputs(services, job_input)
         return job
-    log.info("animation_accepted", animation_id=job_id, model=options.model, frames=driving.frames)
+    log.info("animation_accepted", animation_id=job_id, model=options.model, frames=job.frames_total)
     return job
 
 
-async def _delete_inputs(services: Services, job_input: JobInput) -> None:
+def input_of(job_id: str, source: ImageFacts, driving: VideoFacts) -> JobInput:
+    """Where the two files of an animation are stored."""
+    folder = f"animations/{job_id}"
+    return JobInput(source_key=f"{folder}/source", source=source, driving_key=f"{folder}/driving", driving=driving)
+
+
+async def store_inputs(services: Services, form: ReceivedForm, job_input: JobInput) -> None:
+    """Store both files. Raises StorageUnavailable."""
+    for key, file in ((job_input.source_key, form.source_image), (job_input.driving_key, form.driving_video)):
+        await in_thread(services.storage.put_file, key, file.path, file.media_type)
+
+
+async def delete_inputs(services: Services, job_input: JobInput) -> None:
+    """Delete both, as far as the storage answers: the orphan sweep deletes the rest."""
     for key in (job_input.source_key, job_input.driving_key):
         try:
             await in_thread(services.storage.delete, key)

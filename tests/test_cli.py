@@ -175,3 +175,15 @@ def test_help_needs_no_torch_and_no_celery() -> None:
     run = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
     assert shutil.which("animato", path=str(Path(sys.executable).parent)), "the command is installed"
+
+
+def test_preflight_says_what_an_animation_would_be(tmp_path: Path, short_clip: Path) -> None:
+    preview = tmp_path / "preview.png"
+    run = animato("preflight", SOURCE, short_clip, "-o", preview, "--reference-frame", "3")
+    assert run.returncode == 0, run.stderr
+    facts = dict(line.split(maxsplit=1) for line in run.stdout.splitlines() if not line.startswith(" "))
+    assert facts["source"].startswith("256×256, 1 face, number 0 taken, crop ")
+    assert "reference frame  3\n" in run.stdout
+    assert facts["estimate"].startswith("16 frames, about ")
+    assert pictures.load_image(preview).shape == (256, 256, 3)
+    one_line_error(animato("preflight", SOURCE, tmp_path / "none.mp4"), "file_not_found")

@@ -1,8 +1,9 @@
 """`animato up`: the whole service from one command, with nothing to install.
 
-A supervisor with three children, the same programs as in docker-compose.yml: a Redis server on a unix socket that only
-this user can reach, one worker, and uvicorn with the API. The supervisor owns the listening socket, so that a restarted
-API loses no connection, and a lock on the data directory, so that two instances cannot share one queue.
+A supervisor with four children, the same programs as in docker-compose.yml: a Redis server on a unix socket that only
+this user can reach, one worker, a lane for preflights, and uvicorn with the API. The supervisor owns the listening
+socket, so that a restarted API loses no connection, and a lock on the data directory, so that two instances cannot
+share one queue.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ _API_ARGUMENTS = (
     *("-m", "uvicorn", "--factory", "api.app:create_app"),
     *("--no-access-log", "--timeout-graceful-shutdown", "10"),  # the API logs its requests itself
 )
+_LANE_ARGUMENTS = ("-m", "worker.engine.preflight_lane")
 _WORKER_ARGUMENTS = ("-m", "celery", "-A", "worker.engine.tasks", "worker", "--without-gossip", "--without-mingle")
 
 
@@ -78,6 +80,13 @@ class Stack:
                 logs / "worker.log",
                 dies_with_us=signal.SIGKILL,
             )
+            self._lane = Child(
+                "preflight lane",
+                [sys.executable, *_LANE_ARGUMENTS],
+                environment,
+                logs / "preflight.log",
+                dies_with_us=signal.SIGKILL,
+            )
             self._api = Child(
                 "API",
                 [sys.executable, *_API_ARGUMENTS, "--fd", str(listener.fileno())],
@@ -93,6 +102,8 @@ class Stack:
             stack.callback((redis_dir / ADDRESS_FILE).unlink, missing_ok=True)
             self._refuse_unknown_callers(settings)
             self._worker.start()
+            if settings.preflight_lane:
+                self._lane.start()
             self._api.start()
             self._exit = stack.pop_all()
         return self
@@ -101,8 +112,9 @@ class Stack:
         self._exit.close()
 
     def supervise(self) -> None:
-        """Look after the three children once; call it a few times a second."""
-        for child in (self._redis, self._worker, self._api):
+        """Look after the children once; call it a few times a second."""
+        lane = (self._lane,) if self._settings.preflight_lane else ()
+        for child in (self._redis, self._worker, *lane, self._api):
             child.supervise(self._say)
 
     def run(self) -> None:
@@ -122,6 +134,7 @@ class Stack:
     def _stop(self) -> None:
         """API first, so that nothing new comes in; then the worker finishes its animation; Redis last."""
         self._api.stop(patience_s=15)
+        self._lane.stop(patience_s=2)  # nobody waits for an answer any more
         if self._worker.is_alive():
             self._say("Stopping. A running animation is finished first; Ctrl-C again leaves it for the next start.")
         drained = self._worker.stop(patience_s=self._settings.job_time_limit_s, give_up=lambda: self._interrupts > 1)

@@ -30,6 +30,7 @@ from worker.squares import Framing, reflected, scaled_visible
 
 __all__ = [
     "BACKGROUND_RGB",
+    "as_png",
     "framed",
     "load_image",
     "load_own_image",
@@ -115,6 +116,11 @@ def resized(
 def write_png(path: Path, frame_HWC: np.ndarray) -> None:
     """Writes `uint8_HWC` RGB without loss."""
     iio.imwrite(path, frame_HWC, extension=".png")
+
+
+def as_png(frame_HWC: np.ndarray) -> bytes:
+    """The same as bytes."""
+    return iio.imwrite("<bytes>", frame_HWC, extension=".png")
 
 
 def _request(path: Path, limits: MediaLimits) -> Request:

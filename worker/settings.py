@@ -107,6 +107,10 @@ class Settings(BaseSettings):
     max_attempts: int = Field(default=3, ge=1)
     """Claims of one job before it is given up as failed."""
     job_time_limit_s: float = Field(default=3600.0, gt=0)
+    preflight_timeout_s: float = Field(default=30.0, gt=0)
+    """How long whoever asks for a preflight waits for a lane; a lane works on one no longer."""
+    preflight_lane: bool = True
+    """Whether `animato up` starts a lane."""
     retry_backoff_s: float = Field(default=5.0, ge=0)
     """Wait before the second attempt, give or take a fifth; doubles with each."""
     first_ring_wait_s: float = Field(default=15.0, ge=0)

@@ -16,7 +16,7 @@ from api.entity_tags import matches
 from api.errors import Conflict, NotFound
 from api.idempotency import read_key
 from api.object_sweeper import delete_objects
-from api.openapi import problems, upload_form
+from api.openapi import FORM_PROBLEMS, problems, upload_form
 from api.resource import public, resource, root_path
 from api.schemas import Animation, AnimationList
 from api.submission import receive, ring_doorbell
@@ -55,46 +55,13 @@ _APPLIED = {
     openapi_extra=upload_form(),
     responses={
         **problems(
-            (400, "malformed_multipart"),
-            (400, "missing_part"),
-            (400, "unknown_part"),
-            (400, "duplicate_part"),
-            (400, "too_many_parts"),
+            *FORM_PROBLEMS,
             (400, "invalid_idempotency_key"),
-            (408, "upload_too_slow"),
             (409, "idempotency_in_progress"),
             (410, "animation_expired"),
-            (413, "body_too_large"),
-            (413, "part_too_large"),
-            (413, "field_too_large"),
-            (415, "not_multipart"),
-            (415, "unsupported_media_type"),
             (422, "idempotency_key_reused"),
-            (422, "invalid_options"),
-            (422, "webhooks_disabled"),
-            (422, "webhook_url_refused"),
-            (422, "input_urls_disabled"),
-            (422, "input_url_refused"),
-            (422, "input_url_failed"),
-            (502, "input_url_unreachable"),
-            (504, "input_url_too_slow"),
-            (422, "crop_impossible"),
-            (422, "reference_frame_missing"),
-            (422, "unknown_model"),
-            (422, "model_unavailable"),
-            (422, "media_rejected"),
-            (422, "media_too_small"),
-            (422, "media_too_large"),
-            (422, "media_too_long"),
-            (422, "frame_rate_too_high"),
-            (422, "no_video_stream"),
-            (422, "not_an_animation"),
-            (422, "media_timeout"),
             (429, "queue_full"),
             _QUEUE_AWAY,
-            (503, "storage_unavailable"),
-            (503, "disk_full"),
-            (503, "too_many_uploads"),
         ),
         200: {
             "description": "It has ended: within the time of `Prefer: wait`, or this is the animation of an earlier "

@@ -15,6 +15,7 @@ from api.app import create_app
 from api.file_parts import FILE_PARTS
 from api.settings import ApiSettings
 from tests.api.conftest import Service, make_clip, make_picture, running
+from tests.api.quick_lane import quick_lane
 from tests.conftest import job_result
 from worker.jobs import AnimationOptions, ImageFacts, JobError, JobInput, VideoFacts, new_id
 from worker.settings import Settings
@@ -26,7 +27,10 @@ def api(redis_socket: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     settings_ = Settings(
         redis_url=f"unix://{redis_socket}?db=4001", data_dir=tmp_path_factory.mktemp("contract"), retention_s=3600
     )
-    with running(settings_, housekeeping_interval_s=3600, wait_max_s=1, watch_interval_s=0.02) as service:
+    with (
+        running(settings_, housekeeping_interval_s=3600, wait_max_s=1, watch_interval_s=0.02) as service,
+        quick_lane(settings_),
+    ):
         yield service
 
 

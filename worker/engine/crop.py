@@ -51,47 +51,66 @@ class Cut(NamedTuple):
     warnings: tuple[str, ...] = ()
     seen_at: tuple[int, ...] = ()
     """Of the clip: the frames in which the subject was seen. Empty when there was no face to look for."""
+    subjects: tuple[Box, ...] = ()
+    """Who was found, the largest first: the face of a picture; of a clip the box around all places of one."""
+    subject: int | None = None
+    """Which of them the square is for; None when it was not cut around a face."""
 
 
-def cut_source(picture_HWC: NDArray[np.uint8], crop: str, subject: int, *, faces: bool) -> Cut:
+def cut_source(
+    picture_HWC: NDArray[np.uint8], crop: str, subject: int, *, faces: bool, find_others: bool = False
+) -> Cut:
     """The square of the source. `faces`: whether the model is one of faces.
 
+    `find_others`: tell who is in the picture also when the square does not depend on it.
     Raises `InvalidOptions` (`crop_impossible`, `subject_not_found`).
     """
     height, width = picture_HWC.shape[:2]
-    if crop == "none":
-        return Cut(centre_square(width, height))
-    if crop != "auto":
-        return Cut(asked_square(crop, width, height, "source_crop"))
+    given = _given_square(crop, width, height, "source_crop")
+    if given and not find_others:
+        return Cut(given)
     small_HWC = pictures.resized(picture_HWC, *looked_at_size(width, height))
     factor = width / small_HWC.shape[1]
-    found = [box.scaled(factor) for box in find_faces(small_HWC)] if faces else []
+    found = tuple(box.scaled(factor) for box in find_faces(small_HWC)) if faces else ()
+    if given:
+        return Cut(given, subjects=found)
     if subject >= max(1, len(found)):
         raise _no_such_subject("subject", subject, len(found), "picture")
     if found:
-        return Cut(face_square([found[subject]], width, height))
+        return Cut(face_square([found[subject]], width, height), subjects=found, subject=subject)
     salient = salient_box(small_HWC)
     return _without_face(salient and salient.scaled(factor), width, height, "picture", "stands out", faces=faces)
 
 
-def cut_driving(path: Path, facts: VideoFacts, crop: str, subject: int, *, faces: bool, limits: MediaLimits) -> Cut:
+def cut_driving(
+    path: Path,
+    facts: VideoFacts,
+    crop: str,
+    subject: int,
+    *,
+    faces: bool,
+    limits: MediaLimits,
+    find_others: bool = False,
+) -> Cut:
     """The one square of all frames of the clip; as `cut_source`."""
     width, height = facts.width, facts.height
-    if crop == "none":
-        return Cut(centre_square(width, height))
-    if crop != "auto":
-        return Cut(asked_square(crop, width, height, "driving_crop"))
+    given = _given_square(crop, width, height, "driving_crop")
+    if given and not find_others:
+        return Cut(given)
     numbers, samples_THWC = _samples(path, facts, limits)
     factor = width / samples_THWC.shape[2]
     people = follow_faces([find_faces(sample) for sample in samples_THWC]) if faces else []
     # Who is seen once in a while is an error of the detector, or nobody to follow.
     people = [person for person in people if sum(map(bool, person)) >= _LEAST_SEEN * len(samples_THWC)]
+    places = [[box.scaled(factor) for box in person if box] for person in people]
+    subjects = tuple(_around(boxes) for boxes in places)
+    if given:
+        return Cut(given, subjects=subjects)
     if subject >= max(1, len(people)):
         raise _no_such_subject("driving_subject", subject, len(people), "video")
     if people:
-        person = people[subject]
-        seen_at = tuple(number for number, box in zip(numbers, person, strict=True) if box)
-        return Cut(face_square([box.scaled(factor) for box in person if box], width, height), (), seen_at)
+        seen_at = tuple(number for number, box in zip(numbers, people[subject], strict=True) if box)
+        return Cut(face_square(places[subject], width, height), (), seen_at, subjects, subject)
     moving = moving_box(samples_THWC)
     return _without_face(moving and moving.scaled(factor), width, height, "video", "moves", faces=faces)
 
@@ -101,8 +120,7 @@ def face_square(boxes: Sequence[Box], width: int, height: int) -> Square:
 
     It keeps to the picture as far as a smaller margin and a shift allow it, and reaches outside where they do not.
     """
-    left, top, right, bottom = np.array(boxes).T
-    around = Box(left.min(), top.min(), right.max(), bottom.max())
+    around = _around(boxes)
     face = float(np.median([box.side for box in boxes]))
     least, wanted = around.side + 2 * _LEAST_FACE_MARGIN * face, around.side + 2 * _FACE_MARGIN * face
     side = max(least, min(wanted, width, height))
@@ -111,6 +129,18 @@ def face_square(boxes: Sequence[Box], width: int, height: int) -> Square:
     start_x = _shifted(x - side / 2, side, width, slack)
     start_y = _shifted(y - _RAISED * face - side / 2, side, height, slack)
     return Square(round(start_x), round(start_y), round(side))
+
+
+def _given_square(crop: str, width: int, height: int, name: str) -> Square | None:
+    """The square that the option names; None when it is to be found."""
+    if crop == "none":
+        return centre_square(width, height)
+    return None if crop == "auto" else asked_square(crop, width, height, name)
+
+
+def _around(boxes: Sequence[Box]) -> Box:
+    left, top, right, bottom = np.array(boxes).T
+    return Box(left.min(), top.min(), right.max(), bottom.max())
 
 
 def _without_face(box: Box | None, width: int, height: int, of: str, how: str, *, faces: bool) -> Cut:

@@ -1,4 +1,4 @@
-"""`animato animate`: the same work without a server."""
+"""`animato animate`, `animato preflight`: the same work without a server."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from pydantic import ValidationError
 
 from worker import media, pictures
 from worker.engine.animation import AnimationReport, animate_video
+from worker.engine.preflight import look_ahead
 from worker.engine.process import WorkerProcess
 from worker.errors import InvalidOptions, MediaRejected
 from worker.jobs import AnimationOptions, VideoFacts
+from worker.preflights import Preflight
 from worker.settings import UNLIMITED, Settings
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
@@ -34,14 +36,8 @@ def animate_locally(
     `output` ends in `.mp4`, or names a folder (with a slash at the end, or existing and empty) for PNG frames.
     Raises MediaRejected, InvalidOptions, ModelUnavailable, EncodingFailed.
     """
-    try:
-        wanted = AnimationOptions.model_validate(options)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InvalidOptions(f"{'.'.join(map(str, first['loc']))}: {first['msg']}.") from error
-    for path in (source, driving):
-        if not path.exists():
-            raise MediaRejected(f"There is no file {path}.", code="file_not_found")
+    wanted = _read_options(options)
+    _check_exist(source, driving)
     target, as_frames = _target(output)
     if target.exists() and any(target.samefile(path) for path in (source, driving)):
         raise InvalidOptions(f"The result would overwrite the input {target}.", hint="Name another file.")
@@ -63,6 +59,36 @@ def animate_locally(
             batch_frames=settings.batch_frames,
             on_progress=report,
         )
+
+
+def look_ahead_locally(
+    source: Path, driving: Path, settings: Settings, options: Mapping[str, object], *, fps: str, progress: Progress
+) -> Preflight:
+    """What animating `source` by `driving` would be; as `animate_locally`."""
+    wanted = _read_options(options)
+    _check_exist(source, driving)
+    with progress("Reading", 1):
+        pictures.probe_image(source, UNLIMITED)
+        facts = probe_driving(driving, fps)
+    animator = WorkerProcess(settings).animator(wanted.model or settings.model)
+    with progress("Looking", 1):
+        return look_ahead(
+            source, driving, facts, animator, wanted, limits=UNLIMITED, batch_frames=settings.batch_frames
+        )
+
+
+def _read_options(options: Mapping[str, object]) -> AnimationOptions:
+    try:
+        return AnimationOptions.model_validate(options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InvalidOptions(f"{'.'.join(map(str, first['loc']))}: {first['msg']}.") from error
+
+
+def _check_exist(*paths: Path) -> None:
+    for path in paths:
+        if not path.exists():
+            raise MediaRejected(f"There is no file {path}.", code="file_not_found")
 
 
 def probe_driving(driving: Path, fps: str) -> VideoFacts:

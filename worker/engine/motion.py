@@ -33,9 +33,18 @@ class Motion(NamedTuple):
 
 
 def read_motion(
-    animator: Animator, driving_batches: Iterable[np.ndarray], seen_at: Sequence[int], fps: Fraction, smoothing: float
+    animator: Animator,
+    driving_batches: Iterable[np.ndarray],
+    seen_at: Sequence[int],
+    fps: Fraction,
+    smoothing: float,
+    *,
+    step: int = 1,
 ) -> Motion:
-    """The keypoints of a clip. Frames without its subject hold the motion of the last frame with it."""
+    """The keypoints of a clip. Frames without its subject hold the motion of the last frame with it.
+
+    `step`: of a clip of which only every `step`-th frame comes, so that warnings name the right ones.
+    """
     import torch
 
     from model.inference.smoothing import steady
@@ -54,9 +63,8 @@ def read_motion(
     warnings = ()
     if lost_T.any():
         keypoints = frames_of(keypoints, torch.from_numpy(held(lost_T)))
-        warnings = (
-            f"The subject was not seen in frames {listed(lost_T)} of the video: the last motion was held there.",
-        )
+        places = listed(lost_T.repeat(step))
+        warnings = (f"The subject was not seen in frames {places} of the video: the last motion was held there.",)
     return Motion(steady(keypoints, float(fps), smoothing), warnings)
 
 
