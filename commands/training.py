@@ -69,6 +69,7 @@ def draw_avatars(output: Path, **options: Any) -> None:
 @click.option("--dry-run", is_flag=True, help="Write run.json and stop.")
 @click.option("--steps", "num_steps", type=click.IntRange(1), help="Length of the run.")
 @click.option("--batch-size", type=click.IntRange(1), help="Pairs in a step, over all devices together.")
+@click.option("--avatar-pool", type=click.IntRange(0), help="Avatars drawn ahead, kept on the device: for GPUs.")
 @click.option("--workers", "num_workers", type=click.IntRange(0), help="Processes that read or draw ahead.")
 @click.option("--seed", type=click.IntRange(0))
 @click.option("--log-every", type=click.IntRange(1))
@@ -102,7 +103,9 @@ def train(
         by_identity=by_identity,
         changes=given,
     )
-    _config, path = launch(wanted, dry_run=dry_run, on_cache=_cached, on_progress=training_step)
+    _config, path = launch(
+        wanted, dry_run=dry_run, on_cache=_cached, on_pool=counter("Drawing avatars"), on_progress=training_step
+    )
     click.echo(f"{path}" if dry_run else f"{path}\nTo serve it: animato export {output} -o models/NAME")
 
 

@@ -124,7 +124,8 @@ def apply(pairs: FramePairs, drawn: Draw) -> FramePairs:
     Pair by pair: the steps come in another order for each, and two frames stay in a processor's cache where a batch
     would not.
     """
-    changed = [_apply_to_pair(torch.stack(frames), drawn, row) for row, frames in enumerate(zip(*pairs, strict=True))]
+    frames = zip(pairs.source_BCHW, pairs.driving_BCHW, strict=True)
+    changed = [_apply_to_pair(torch.stack(pair), drawn, row) for row, pair in enumerate(frames)]
     return FramePairs(*torch.stack(changed, dim=1).unbind(dim=0))
 
 

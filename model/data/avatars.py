@@ -12,7 +12,7 @@ Shapes: B batch, C channels, H W height and width, T frames of a clip.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import imageio_ffmpeg
 import torch
@@ -34,6 +34,7 @@ from model.data.clip_files import DataError
 from model.data.pairs import FramePairs
 
 Split = Literal["train", "test"]
+P = TypeVar("P", AvatarIdentities, AvatarPoses)
 
 AVATARS = "avatars"
 """The name of this data set where clips would be a folder."""
@@ -86,7 +87,8 @@ class AvatarPairs:
     The two frames of a pair are two moments of one clip, up to 20 seconds apart; for one pair in four they are of two
     clips of the same avatar, which are further apart in pose. In a share `expression_pairs` the head rests and only
     the face moves, and in a share `close_ups` the camera is near the face: beside a moving head, and a twelfth of the
-    frame wide, a mouth is too small for its error to be learned from.
+    frame wide, a mouth is too small for its error to be learned from. In a share `cross_identity_pairs` the driver is
+    another avatar, and the truth the source's avatar in the driver's pose.
     """
 
     def __init__(
@@ -99,20 +101,21 @@ class AvatarPairs:
         split: Split = "train",
         expression_pairs: float = 0.0,
         close_ups: float = 0.0,
+        cross_identity_pairs: float = 0.0,
     ) -> None:
         self.size, self.batch_size, self.seed = size, batch_size, seed
         self.expression_pairs, self.close_ups = expression_pairs, close_ups
+        self.cross_identity_pairs = cross_identity_pairs
         self.split: Split = split
         self.device = torch.device(device)
 
     def batch(self, step: int) -> FramePairs:
         """Return the pairs of a step: equal for equal steps, in every process."""
         identities, poses = self.parameters(step)
-        frames_BCHW = draw(_twice(identities), poses, self.size, device=self.device)
-        return FramePairs(frames_BCHW[: self.batch_size], frames_BCHW[self.batch_size :])
+        return FramePairs(*draw(identities, poses, self.size, device=self.device).split(self.batch_size))
 
     def parameters(self, step: int) -> tuple[AvatarIdentities, AvatarPoses]:
-        """Return what a step draws: the identities, and their poses, first of all sources, then of all driving."""
+        """Return who is drawn in a step, and how: all sources, all driving frames, and all truths if there are any."""
         generator = seeded_generator(self.split, self.seed, step)
         identities = sample_identities(self.batch_size, generator)
         track = sample_moments(self.batch_size, 2, generator)
@@ -130,11 +133,19 @@ class AvatarPairs:
         zoom_B = furthest * (nearest / furthest) ** torch.rand(self.batch_size, generator=generator)
         zoom_B = torch.where(near_B, zoom_B, 1.0)
         source, driving = (poses._replace(scale=poses.scale * zoom_B) for poses in (source, driving))
-        return identities, AvatarPoses(*(torch.cat(both) for both in zip(source, driving, strict=True)))
+        who, poses = [identities, identities], [source, driving]
+        if self.cross_identity_pairs:
+            # The driver is somebody else; the truth is the source's avatar in the driver's pose.
+            crossed_B = torch.rand(self.batch_size, generator=generator) < self.cross_identity_pairs
+            others = sample_identities(self.batch_size, generator)
+            rows_B = torch.arange(self.batch_size) + self.batch_size * crossed_B
+            who = [identities, _joined(AvatarIdentities, [identities, others]).select(rows_B), identities]
+            poses.append(driving)
+        return _joined(AvatarIdentities, who), _joined(AvatarPoses, poses)
 
 
-def _twice(identities: AvatarIdentities) -> AvatarIdentities:
-    return AvatarIdentities(*(torch.cat((field, field)) for field in identities))
+def _joined(kind: type[P], parts: list[P]) -> P:
+    return kind(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
 
 
 def write_clips(

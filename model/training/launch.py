@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from model.data.augmentation import NO_AUGMENTATION, PUBLISHED
+from model.data.avatar_pool import GROUP_IDENTITIES, AvatarPool, draw_groups
 from model.data.avatars import AVATARS, AvatarPairs
 from model.data.clip_cache import CacheProgress
 from model.data.clips import ClipPairs
@@ -47,9 +48,12 @@ def launch(
     *,
     dry_run: bool = False,
     on_cache: Callable[[CacheProgress], None] | None = None,
+    on_pool: Callable[[int, int], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> tuple[TrainConfig, Path]:
     """Train, and return the configuration and the last checkpoint; `dry_run` stops after writing `run.json`.
+
+    `on_cache` is told of clips that are decoded, `on_pool` of avatars that are drawn ahead: how many, of how many.
 
     Raises `ConfigError`, `DataError` and what `run_training` raises.
     """
@@ -59,19 +63,11 @@ def launch(
     place = Place(config.device)
     share = place.share(config)
     if wanted.data is None:
-        size, seed = config.model.frame_size, config.seed
-        # On a GPU the frames are drawn where they are needed, unless processes of their own draw ahead.
-        device = place.device if config.num_workers == 0 else "cpu"
         config = replace(config, data=AVATARS)
-        pairs: PairSource = AvatarPairs(
-            size,
-            share,
-            seed=seed,
-            device=device,
-            expression_pairs=config.expression_pairs,
-            close_ups=config.close_ups,
-        )
-        unseen: PairSource = AvatarPairs(size, min(share, 8), seed=seed, split="test")
+        if config.avatar_pool:
+            config = replace(config, num_workers=0)  # what is drawn already needs nobody who draws ahead
+        unseen: PairSource = AvatarPairs(config.model.frame_size, min(share, 8), seed=config.seed, split="test")
+        pairs = unseen if dry_run else _avatars(config, share, place, on_pool)
         data_name = AVATARS
     else:
         clips = _clips(wanted.data, config, share, on_cache)
@@ -115,6 +111,25 @@ def _tell_problems(clips: ClipPairs) -> None:
         _log.warning(
             "%d more clips are left out; `animato data check` lists them.", len(clips.problems) - _TOLD_PROBLEMS
         )
+
+
+def _avatars(
+    config: TrainConfig, share: int, place: Place, on_pool: Callable[[int, int], None] | None
+) -> AvatarPairs | AvatarPool:
+    size = config.model.frame_size
+    shares = {name: getattr(config, name) for name in ("expression_pairs", "close_ups", "cross_identity_pairs")}
+    if config.avatar_pool:
+        drawn = draw_groups(
+            range(max(1, config.avatar_pool // GROUP_IDENTITIES)),
+            2 * size if config.close_ups else size,
+            seed=config.seed,
+            device=place.device,
+            on_progress=on_pool,
+        )
+        return AvatarPool(drawn, size, share, seed=config.seed, **shares)
+    # On a GPU the frames are drawn where they are needed, unless processes of their own draw ahead.
+    device = place.device if config.num_workers == 0 else "cpu"
+    return AvatarPairs(size, share, seed=config.seed, device=device, **shares)
 
 
 def _clips(

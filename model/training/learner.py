@@ -10,6 +10,8 @@ from model.bundle import compare_states
 from model.data.pairs import FramePairs
 from model.training.alarms import Alarms
 from model.training.checkpoint import Checkpoint, read_random_state, restore_random_state
+from model.training.cuda_graph import GraphedStep
+from model.training.equivariance import ThinPlateWarp
 from model.training.errors import TrainingError, TrainingStopped
 from model.training.initialize import Initialization, initialize_discriminator, initialize_networks
 from model.training.moving_average import MovingAverage
@@ -36,25 +38,36 @@ class Learner:
         self.alarms = Alarms()
         self.distributed: nn.Module = place.distribute(self.objective)
         self._distributed_adversary = place.distribute(self.adversary) if self.adversary else None
+        self._graphed = GraphedStep(self._learn) if self._uses_graph else None
 
     def step(self, step: int, pairs: FramePairs) -> tuple[LossTerms, Drawing]:
         """Learn from one batch."""
         # Data: this process's pairs, on its device.
-        source_BCHW, driving_BCHW = (self._placed(frames_BCHW) for frames_BCHW in pairs)
+        source_BCHW, driving_BCHW = self._placed(pairs.source_BCHW), self._placed(pairs.driving_BCHW)
+        truth_BCHW = driving_BCHW if pairs.truth_BCHW is None else self._placed(pairs.truth_BCHW)
         draw = self.place.draw_of(step)
         warp = warp_of_step(self.config, draw, len(source_BCHW), self.place.device)
         dropped_BK = dropped_of_step(self.config, draw, len(source_BCHW), self.place.device)
-        factor = learning_rate_factor(self.config, step)
-        for optimizer in self.optimizers.values():
-            for group in optimizer.param_groups:
-                group["lr"] = group["base_lr"] * factor
+        self._set_rates(learning_rate_factor(self.config, step))
+        inputs = [source_BCHW, driving_BCHW, truth_BCHW, *warp]
+        inputs += [] if dropped_BK is None else [dropped_BK]
 
+        terms, drawing = self._graphed(inputs) if self._graphed else self._learn(inputs)
+        if self.ema is not None:
+            self.ema.update(self.objective.networks, step)
+        return terms, drawing
+
+    def _learn(self, inputs: list[Tensor]) -> tuple[LossTerms, Drawing]:
+        """Change the networks. All that a step does on the device, and nothing that waits for it."""
         # Keypoint detector and generator.
-        drawing: Drawing = self.distributed(source_BCHW, driving_BCHW, warp, dropped_BK)
+        source_BCHW, driving_BCHW, truth_BCHW, *warp = inputs[:6]
+        dropped_BK = inputs[6] if len(inputs) > 6 else None
+        by = ThinPlateWarp(*warp)
+        drawing: Drawing = self.distributed(source_BCHW, driving_BCHW, by, dropped_BK, truth_BCHW)
         terms = drawing.terms
         if self.adversary is not None:
             with self.objective.half_precision(self.place.device):
-                lesson = self.adversary.teach(driving_BCHW, drawing.prediction_BCHW, drawing.driving)
+                lesson = self.adversary.teach(truth_BCHW, drawing.prediction_BCHW, drawing.driving)
             terms = terms._replace(generator_gan=lesson.generator_gan, feature_matching=lesson.feature_matching)
         terms.total().backward()
         if self.config.max_gradient_norm:
@@ -64,13 +77,10 @@ class Learner:
         # Discriminator, on what was just drawn.
         if self._distributed_adversary is not None:
             with self.objective.half_precision(self.place.device):
-                loss = self._distributed_adversary(driving_BCHW, drawing.prediction_BCHW, drawing.driving)
+                loss = self._distributed_adversary(truth_BCHW, drawing.prediction_BCHW, drawing.driving)
             loss.backward()
             self._update("discriminator")
             terms = terms._replace(discriminator_gan=loss)
-
-        if self.ema is not None:
-            self.ema.update(self.objective.networks, step)
         return terms, drawing
 
     def initialize(self, source: Path) -> Initialization:
@@ -123,6 +133,8 @@ class Learner:
             network.load_state_dict(state or {})
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(checkpoint.optimizers[name])
+            for group in optimizer.param_groups:  # the run may go on on another device
+                group["lr"], group["capturable"] = self._rate(group["base_lr"]), self._uses_graph
         if self.ema is not None and checkpoint.ema is not None:
             self.ema.restore(checkpoint.ema)
         self.alarms.restore(checkpoint.alarms)
@@ -137,11 +149,34 @@ class Learner:
         }
         return {
             name: torch.optim.Adam(
-                [{"params": list(part.parameters()), "base_lr": rate}], lr=rate, betas=_BETAS, fused=True
+                [{"params": list(part.parameters()), "base_lr": rate}],
+                lr=self._rate(rate),
+                betas=_BETAS,
+                fused=True,
+                capturable=self._uses_graph,
             )
             for name, (part, rate) in parts.items()
             if part is not None and rate
         }
+
+    @property
+    def _uses_graph(self) -> bool:
+        """Return whether a step is one CUDA graph: on one GPU, without an adversary, and if it is wanted."""
+        alone = self.place.device.type == "cuda" and self.place.world_size == 1
+        return self.config.cuda_graph and alone and self.adversary is None
+
+    def _rate(self, rate: float) -> Tensor | float:
+        """Return a learning rate as the optimisers want it: in a graph a number would stay as it was captured."""
+        return torch.tensor(rate, device=self.place.device) if self._uses_graph else rate
+
+    def _set_rates(self, factor: float) -> None:
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                rate = group["base_lr"] * factor
+                if isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(rate)
+                else:
+                    group["lr"] = rate
 
     def _update(self, *names: str) -> None:
         for name in names:

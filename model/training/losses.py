@@ -79,5 +79,17 @@ def l1(drawn_BCHW: Tensor, real_BCHW: Tensor) -> Tensor:
     return (drawn_BCHW - real_BCHW).abs().mean()
 
 
+def l1_to_copy(drawn_BCHW: Tensor, real_BCHW: Tensor, source_BCHW: Tensor) -> Tensor:
+    """Distance of colours as a share of that of the source itself, mean over frames: 1 is no better than copying.
+
+    Not in the paper. A pair in which only the mouth moves counts as much as one in which the head does.
+    """
+    drawn_B, copied_B = (
+        (frames_BCHW - real_BCHW).abs().mean(dim=(1, 2, 3)) for frames_BCHW in (drawn_BCHW, source_BCHW)
+    )
+    # Two and a half levels of 255: pairs that hardly move must not count without bound.
+    return (drawn_B / (copied_B + 0.01)).mean()
+
+
 def _summed(terms: Iterable[Tensor]) -> Tensor:
     return torch.stack(list(terms)).sum()

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from model.data.pairs import sent
 from model.networks.assembly import Networks, assemble
 from model.networks.dense_motion import DenseMotion
 from model.networks.keypoints import Keypoints
@@ -33,6 +34,7 @@ class LossTerms(NamedTuple):
     equivariance_jacobian: Tensor | None = None
     keypoint_prior: Tensor | None = None
     l1: Tensor | None = None
+    l1_to_copy: Tensor | None = None
     generator_gan: Tensor | None = None
     feature_matching: Tensor | None = None
     discriminator_gan: Tensor | None = None
@@ -83,12 +85,19 @@ class Objective(nn.Module):
         return self
 
     def forward(
-        self, source_BCHW: Tensor, driving_BCHW: Tensor, by: ThinPlateWarp, dropped_BK: Tensor | None = None
+        self,
+        source_BCHW: Tensor,
+        driving_BCHW: Tensor,
+        by: ThinPlateWarp,
+        dropped_BK: Tensor | None = None,
+        truth_BCHW: Tensor | None = None,
     ) -> Drawing:
         """Draw the driving frame from the source, and measure how well that went.
 
-        `by` warps the driving frame; motions of `dropped_BK` may not be used.
+        `by` warps the driving frame; motions of `dropped_BK` may not be used. `truth_BCHW` is what should be drawn
+        where that is not the driving frame.
         """
+        truth_BCHW = driving_BCHW if truth_BCHW is None else truth_BCHW
         terms = LossTerms()
         source, driving, in_warped = self._detect(source_BCHW, driving_BCHW, by)
         weights = self.config.losses
@@ -101,7 +110,7 @@ class Objective(nn.Module):
                 terms = terms._replace(equivariance_jacobian=weights.equivariance_jacobian * value)
 
         if weights.keypoint_prior and self.config.trains_keypoints:
-            value = losses.keypoint_prior(driving)
+            value = losses.keypoint_prior(driving, self.config.keypoint_distance)
             terms = terms._replace(keypoint_prior=weights.keypoint_prior * value)
 
         with self.half_precision(source_BCHW.device):
@@ -110,9 +119,12 @@ class Objective(nn.Module):
             motion = dense_motion(dense_motion.downsample(source_BCHW), source, driving, dropped_BK=dropped_BK)
             prediction_BCHW = self.generator.decode(levels, motion)
             if self.perceptual is not None:
-                terms = terms._replace(perceptual=self.perceptual(prediction_BCHW, driving_BCHW))
+                terms = terms._replace(perceptual=self.perceptual(prediction_BCHW, truth_BCHW))
         if weights.l1:
-            terms = terms._replace(l1=weights.l1 * losses.l1(prediction_BCHW, driving_BCHW))
+            terms = terms._replace(l1=weights.l1 * losses.l1(prediction_BCHW, truth_BCHW))
+        if weights.l1_to_copy:
+            value = losses.l1_to_copy(prediction_BCHW, truth_BCHW, source_BCHW)
+            terms = terms._replace(l1_to_copy=weights.l1_to_copy * value)
         return Drawing(terms, prediction_BCHW, source, driving, motion)
 
     def half_precision(self, device: torch.device) -> torch.autocast:
@@ -175,7 +187,7 @@ def warp_of_step(config: TrainConfig, step: int, num_frames: int, device: torch.
         points_per_side=config.warp.points_per_side,
         generator=generator,
     )
-    return ThinPlateWarp(*(value.to(device) for value in warp))
+    return ThinPlateWarp(*(sent(value, device) for value in warp))
 
 
 def dropped_of_step(config: TrainConfig, step: int, num_frames: int, device: torch.device) -> Tensor | None:
@@ -185,7 +197,7 @@ def dropped_of_step(config: TrainConfig, step: int, num_frames: int, device: tor
     # Far from the seeds of the warps.
     generator = torch.Generator().manual_seed(-1 - config.seed * 1_000_003 - step)
     chances_BK = torch.rand(num_frames, config.model.num_keypoints, generator=generator)
-    return (chances_BK < config.keypoint_dropout).to(device)
+    return sent(chances_BK < config.keypoint_dropout, device)
 
 
 def split_keypoints(keypoints: Keypoints, num_parts: int) -> list[Keypoints]:

@@ -62,9 +62,10 @@ def nemo_256() -> TrainConfig:
 
 def avatars_64() -> TrainConfig:
     """The first stage of our own model: motion is learned where a step is cheap."""
-    return _avatars(
-        _at_size(models.avatars_128(), "avatars-64", 64), num_steps=12_000, scales=(1.0, 0.5), keypoint_dropout=0.3
-    )
+    model = _at_size(models.avatars_128(), "avatars-64", 64)
+    learning = _avatars(model, num_steps=12_000, scales=(1.0, 0.5))
+    # Close-ups: at this size a mouth is five pixels wide.
+    return replace(learning, keypoint_dropout=0.3, close_ups=0.3)
 
 
 def avatars_128() -> TrainConfig:
@@ -114,24 +115,26 @@ def _published(
     )
 
 
-def _avatars(
-    model: ModelConfig, *, num_steps: int, scales: tuple[float, ...], keypoint_dropout: float = 0.0
-) -> TrainConfig:
+def _avatars(model: ModelConfig, *, num_steps: int, scales: tuple[float, ...]) -> TrainConfig:
     return TrainConfig(
         name=model.name,
         model=model,
-        losses=LossWeights(keypoint_prior=10.0, l1=50.0),
+        losses=LossWeights(keypoint_prior=10.0, l1=50.0, l1_to_copy=2.0),
         perceptual=PerceptualConfig(backbone="efficientnet-lite0", scales=scales),
         num_steps=num_steps,
         batch_size=16,
         decay="cosine",
         warmup_steps=100,
         max_gradient_norm=10.0,
-        keypoint_dropout=keypoint_dropout,
+        # More keypoints than a head needs, so that some are left for the mouth and the eyes, which are close together.
+        keypoint_distance=0.15,
+        expression_pairs=0.25,
+        cross_identity_pairs=0.25,
         ema_decay=0.999,
         precision="bf16",
         keypoint_precision="bf16",
         channels_last=True,
+        cuda_graph=True,
         num_workers=1,
     )
 

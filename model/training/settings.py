@@ -41,6 +41,8 @@ class LossWeights:
     """One weight for each block of the discriminator."""
     l1: float = 0.0
     """Mean absolute difference of colours. The published models use none."""
+    l1_to_copy: float = 0.0
+    """The same as a share of that of copying the source, frame by frame. The published models use none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,6 +109,15 @@ class TrainConfig:
     """Share of the keypoints whose motion may not be used in a step, drawn anew for each pair. The published models use
     none. Where one keypoint could move nearly everything, it makes the others learn to."""
 
+    keypoint_distance: float = 0.25
+    """Keypoints nearer than this are pushed apart by `keypoint_prior`; 1 is half a frame."""
+
+    avatar_pool: int = 0
+    """Of drawn avatars: how many are drawn before the run and kept on its device, four moments each; for GPUs, which
+    would wait for the drawing. 0: every step draws its own."""
+    cross_identity_pairs: float = 0.0
+    """Of drawn avatars: share of the pairs whose driver is another avatar. Clips have none: nobody knows what should
+    come out."""
     expression_pairs: float = 0.0
     """Of drawn avatars: share of the pairs in which the head rests and only the face moves, so that mouth and eyes are
     learned too. Clips have none."""
@@ -119,6 +130,8 @@ class TrainConfig:
     """Of the keypoint detector's convolutions. bf16 is cheaper, and moves keypoints by some hundredths of a pixel."""
     device: Device = "auto"
     channels_last: bool = False
+    cuda_graph: bool = False
+    """Start all kernels of a step at once (`model.training.cuda_graph`); on one GPU, without an adversary."""
     num_workers: int = 0
     """Processes that draw or read data ahead of the step."""
     seed: int = 0
@@ -144,7 +157,7 @@ class TrainConfig:
         for name in ("ema_decay", "keypoint_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError("config_invalid", f"train.{name} cannot be {getattr(self, name)!r}.")
-        for name in ("expression_pairs", "close_ups"):
+        for name in ("expression_pairs", "close_ups", "cross_identity_pairs"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError("config_invalid", f"train.{name} cannot be {getattr(self, name)!r}.")
         if self.losses.generator_gan and self.model.discriminator is None:
@@ -200,7 +213,7 @@ def resumable_difference(old: TrainConfig, new: TrainConfig) -> str:
     How long, how often and where may change: steps, intervals, workers, device.
     """
     free = {"num_steps", "epochs", "log_every", "sample_every", "checkpoint_every", "keep_checkpoints"}
-    free |= {"num_workers", "device"}
+    free |= {"num_workers", "device", "cuda_graph"}
     before, after = old.to_dict(), new.to_dict()
     return next((key for key in before if key not in free and before[key] != after[key]), "")
 

@@ -117,8 +117,7 @@ def run_training(
             # Pictures.
             if sample_pairs is not None and (done == config.num_steps or done % config.sample_every == 0):
                 networks = learner.ema.networks if learner.ema else learner.objective.networks
-                frames = FramePairs(*(frames_BCHW.to(place.device) for frames_BCHW in sample_pairs))
-                journal.show(done, sample_grid(networks, frames))
+                journal.show(done, sample_grid(networks, sample_pairs.to(place.device)))
 
             # Checkpoint.
             if saving and place.is_main:

@@ -70,8 +70,11 @@ def test_a_pair_is_one_avatar_in_two_poses() -> None:
     who, poses = pairs.parameters(9)
     batch = pairs.batch(9)
     source, driving = poses.select(slice(0, 24)), poses.select(slice(24, 48))
+    who, again = who.select(slice(0, 24)), who.select(slice(24, 48))
+    assert torch.equal(who.skin_colour_N3, again.skin_colour_N3)
     assert torch.allclose(draw(who, source, 48), batch.source_BCHW, atol=2e-3)
     assert torch.allclose(draw(who, driving, 48), batch.driving_BCHW, atol=2e-3)
+    assert batch.truth_BCHW is None
     # Wide differences: that is what motion is learned from.
     assert float((source.yaw_rad - driving.yaw_rad).abs().mean()) > 0.15
     assert float((batch.source_BCHW - batch.driving_BCHW).abs().mean()) > 0.03
@@ -83,6 +86,21 @@ def test_in_expression_pairs_only_the_face_moves() -> None:
     for name in AvatarPoses._fields:
         moved = float((getattr(source, name) - getattr(driving, name)).abs().mean())
         assert moved == 0 if name in HEAD_PARAMETERS else moved > 0.01, name
+
+
+def test_across_identities_the_truth_is_the_source_in_the_drivers_pose() -> None:
+    pairs = AvatarPairs(32, 16, seed=2, cross_identity_pairs=0.5)
+    who, poses = pairs.parameters(1)
+    batch = pairs.batch(1)
+    assert batch.truth_BCHW is not None
+    source, driving, truth = (slice(16 * part, 16 * part + 16) for part in range(3))
+    assert torch.equal(who.select(source).skin_colour_N3, who.select(truth).skin_colour_N3)
+    assert torch.equal(poses.select(driving).yaw_rad, poses.select(truth).yaw_rad)
+    same_B = (who.select(source).skin_colour_N3 == who.select(driving).skin_colour_N3).all(1)
+    assert 3 < int(same_B.sum()) < 13
+    distance_B = (batch.driving_BCHW - batch.truth_BCHW).abs().mean(dim=(1, 2, 3))
+    assert float(distance_B[same_B].max()) == 0
+    assert float(distance_B[~same_B].min()) > 0.02
 
 
 def test_some_pairs_are_of_either_kind_and_the_others_stay_as_they_were() -> None:

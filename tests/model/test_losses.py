@@ -61,6 +61,19 @@ def test_l1() -> None:
     assert losses.l1(torch.tensor([0.0, 1.0]), torch.tensor([0.5, 1.0])).item() == 0.25
 
 
+def test_l1_to_copy_counts_each_frame_by_what_copying_costs() -> None:
+    source, real = torch.zeros(2, 3, 4, 4), torch.stack((torch.full((3, 4, 4), 0.8), torch.full((3, 4, 4), 0.02)))
+    assert losses.l1_to_copy(source, real, source).item() == pytest.approx((0.8 / 0.81 + 0.02 / 0.03) / 2)
+    assert losses.l1_to_copy(real, real, source).item() == 0
+    assert losses.l1_to_copy(real, real, real).item() == 0, "a pair that does not move divides by no zero"
+
+
+def test_keypoint_prior_pushes_only_those_that_are_near() -> None:
+    two = Keypoints(torch.tensor([[[0.0, 0.0], [0.2, 0.0]]]), None)
+    assert losses.keypoint_prior(two).item() == pytest.approx(0.05, abs=1e-4)
+    assert losses.keypoint_prior(two, 0.15).item() == 0
+
+
 def identity_warp() -> ThinPlateWarp:
     return random_warp(2, sigma_affine=0.0, sigma_bumps=0.0, points_per_side=5)
 

@@ -15,7 +15,7 @@ from model.bundle import COUNTER
 from model.errors import ModelError
 from model.training.checkpoint import latest_checkpoint, load_checkpoint
 from model.training.errors import TrainingError, TrainingInterrupted, TrainingStopped
-from model.training.objective import dropped_of_step
+from model.training.objective import Objective, dropped_of_step, warp_of_step
 from model.training.run_folder import prepare_run, read_run
 from model.training.settings import LossWeights
 from model.training.train import Progress, run_training
@@ -91,6 +91,22 @@ def test_a_resumed_run_equals_an_uncut_one(tmp_path: Path, changes: dict[str, ob
     for part in ("step", "kp_detector", "generator", "discriminator", "optimizers", "ema", "random_state"):
         assert_same_state(getattr(whole, part), getattr(resumed, part), part)
     assert rows(tmp_path / "whole")[-1]["total"] == rows(tmp_path / "cut")[-1]["total"]
+
+
+def test_what_should_be_drawn_may_differ_from_the_driving_frame() -> None:
+    weights = LossWeights(perceptual=(), equivariance_value=0, equivariance_jacobian=0, l1=2.0, l1_to_copy=3.0)
+    config = tiny_run(losses=weights)
+    objective = Objective(config)
+    (source, driving, _), truth = ShiftedBlobs().batch(0), ShiftedBlobs().batch(1).driving_BCHW
+    warp = warp_of_step(config, 0, 4, torch.device("cpu"))
+    drawing = objective(source, driving, warp, None, truth)
+    distance_B = (drawing.prediction_BCHW - truth).abs().mean(dim=(1, 2, 3))
+    copied_B = (source - truth).abs().mean(dim=(1, 2, 3))
+    assert drawing.terms.l1.item() == pytest.approx(2 * distance_B.mean().item(), rel=1e-5)
+    assert drawing.terms.l1_to_copy.item() == pytest.approx(
+        3 * (distance_B / (copied_B + 0.01)).mean().item(), rel=1e-5
+    )
+    assert objective(source, driving, warp).terms.l1.item() != pytest.approx(drawing.terms.l1.item(), rel=1e-2)
 
 
 def test_keypoints_are_dropped_anew_in_every_step_and_alike_in_every_run() -> None:

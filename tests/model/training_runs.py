@@ -61,7 +61,7 @@ class PoisonedBlobs(ShiftedBlobs):
         self.first_bad = first_bad
 
     def batch(self, step: int) -> FramePairs:
-        source, driving = super().batch(step)
+        source, driving, _ = super().batch(step)
         return FramePairs(source, driving * float("nan")) if step >= self.first_bad else FramePairs(source, driving)
 
 
@@ -121,7 +121,7 @@ def gradients_of_half(learner: Learner, first: int, last: int) -> dict[str, torc
             module.eval()
     warp = warp_of_step(learner.config, 0, 4, torch.device("cpu"))
     warp = warp._replace(affine_B23=warp.affine_B23[first:last], bumps_BP=warp.bumps_BP[first:last])
-    source, driving = (frames[first:last] for frames in ShiftedBlobs().batch(0))
+    source, driving = (frames[first:last] for frames in ShiftedBlobs().batch(0)[:2])
     learner.distributed(source, driving, warp).terms.total().backward()
     return {
         name: parameter.grad.clone()
