@@ -3,8 +3,8 @@
 Every variant is trained with the same seed, data, steps and schedule, and all are evaluated together on the same unseen
 avatars. A run that was stopped goes on where it was. `OUT/evaluation/` holds the table and the pictures.
 
-The base is the published method on a small network (ten keypoints, 3.2 M parameters): no skips, no keypoint prior, no
-keypoint dropout, pairs of one clip alone. The first two are ours; a variant each shows what they add.
+The base is the published method on a small network: no skips, no keypoint prior, no keypoint dropout, pairs of one
+clip alone. The first two are ours; a variant each shows what they add.
 """
 
 import shutil
@@ -83,15 +83,7 @@ VARIANTS: Mapping[str, Change] = MappingProxyType(
 def variant(name: str, *, frame_size: int = 64, steps: int, batch_size: int, seed: int, workers: int) -> TrainConfig:
     """Return the run of one variant. All differ from `full` in one thing."""
     config = at_size(PRESETS["avatars-64"](), frame_size)
-    small = config.model
-    dense_motion = replace(small.generator.dense_motion, block_expansion=16, max_features=256)
-    plain = replace(
-        small,
-        name=name,
-        num_keypoints=10,
-        keypoint_detector=replace(small.keypoint_detector, block_expansion=16, max_features=256),
-        generator=replace(small.generator, skips=False, dense_motion=dense_motion),
-    )
+    plain = replace(config.model, name=name, generator=replace(config.model.generator, skips=False))
     base = replace(
         config,
         name=f"ablation-{name}",

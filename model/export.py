@@ -23,8 +23,10 @@ from model.networks.assembly import Networks, assemble
 from model.training.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint
 from model.training.errors import TrainingError
 
-# Largest and mean difference of colours in [0, 1] that rounding the weights may make.
+# What rounding the weights may make of colours in [0, 1]: the difference that one in a thousand exceeds, and the mean.
+# Not the largest: where a sharp edge moves by a hundredth of a pixel a well trained network differs by a tenth.
 _TOLERANCE = {"fp32": (1e-5, 1e-6), "fp16": (0.05, 0.002)}
+_RARE = 0.999
 _NUM_TRIALS = 4
 
 
@@ -79,13 +81,14 @@ def refuse_difference(networks: Networks, stored: Networks, config: ModelConfig,
     )
     with torch.inference_mode():
         difference_BCHW = (_draw(networks, source_BCHW, driving_BCHW) - _draw(stored, source_BCHW, driving_BCHW)).abs()
-    largest, mean = difference_BCHW.max().item(), difference_BCHW.mean().item()
-    allowed_largest, allowed_mean = _TOLERANCE["fp16" if half else "fp32"]
+    sorted_at = int(_RARE * difference_BCHW.numel())
+    rare, mean = difference_BCHW.flatten().kthvalue(sorted_at).values.item(), difference_BCHW.mean().item()
+    allowed_rare, allowed_mean = _TOLERANCE["fp16" if half else "fp32"]
     # Written so that NaN, which compares false, is refused.
-    if not (largest <= allowed_largest and mean <= allowed_mean):
+    if not (rare <= allowed_rare and mean <= allowed_mean):
         raise TrainingError(
             "export_differs",
-            f"The bundle draws frames that differ from the run's by up to {largest:.4f} (mean {mean:.5f}).",
+            f"The bundle draws frames that differ from the run's by {rare:.4f} in places (mean {mean:.5f}).",
             "Export without half precision." if half else "",
         )
 

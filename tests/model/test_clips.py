@@ -120,7 +120,7 @@ def test_pairs_are_two_frames_of_one_clip_in_order(data: Path) -> None:
     batch = pairs.batch(0)
     assert batch.source_BCHW.shape == (4, 3, SIZE, SIZE)
     assert batch.source_BCHW.dtype == torch.float32
-    for source, driving in zip(*batch, strict=True):
+    for source, driving in zip(batch.source_BCHW, batch.driving_BCHW, strict=True):
         places = []
         for frame in (source, driving):
             pixels = frame.mul(255).round().to(torch.uint8).permute(1, 2, 0)

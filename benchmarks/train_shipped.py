@@ -1,0 +1,221 @@
+"""Train the bundle that ships, within a given time: `python -m benchmarks.train_shipped --seconds 480 -o OUT`.
+
+For a GPU that is at hand for a short while (without one it does the same, slowly). Three things at once: the GPU draws
+avatars until enough are there to begin; meanwhile, and while the motion is learned at 64 pixels, all but two of the
+processor's cores draw more; with those the network is grown to 256 pixels. How many steps fit is measured first.
+
+After each stage OUT has the bundle, its losses and a picture; OUT appears at once and is kept whatever fails later. A
+stage that ends early, for whatever reason, is exported as far as it came.
+"""
+
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from model.config import ModelConfig
+from model.data.avatar_pool import GROUP_IDENTITIES, AvatarPool, DrawnGroups, draw_groups
+from model.data.avatars import AVATARS, AvatarPairs
+from model.export import export_bundle
+from model.training.errors import TrainingError
+from model.training.learner import Learner
+from model.training.place import Place
+from model.training.presets import PRESETS
+from model.training.settings import TrainConfig
+from model.training.train import Progress, run_training
+
+_SIZE = 256
+_CHUNK = 16
+"""Groups in a file of drawn ones."""
+_FIRST_OF_CPU = 1_000_000
+"""Numbers of the groups that the processor draws: others than the device's."""
+_SPARED_CORES = 2
+_MOTION_SHARE = 0.42
+_TRIAL_STEPS = 12
+_SLACK_S = 12.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    """One run: a preset, what is different in it, and what share of the time that is left it may take."""
+
+    preset: str
+    batch_size: int
+    lr: float
+    share: float
+
+
+STAGES = (
+    Stage(preset="avatars-64", batch_size=96, lr=3e-4, share=_MOTION_SHARE),
+    Stage(preset="avatars-256", batch_size=32, lr=2.5e-4, share=1.0),
+)
+
+
+def widened(model: ModelConfig, keypoints: int, width: int) -> ModelConfig:
+    """Return the network with other numbers of keypoints and of channels of its two hourglasses."""
+    most = 16 * width
+    detector = replace(model.keypoint_detector, block_expansion=width, max_features=most)
+    dense_motion = replace(model.generator.dense_motion, block_expansion=width, max_features=most)
+    generator = replace(model.generator, dense_motion=dense_motion)
+    return replace(model, num_keypoints=keypoints, keypoint_detector=detector, generator=generator)
+
+
+def draw_chunks(folder: Path, worker: int, workers: int, most: int) -> None:
+    """Draw chunks of groups into files, one after the other, until `folder/stop` is there. Runs in its own process."""
+    torch.set_num_threads(1)
+    os.nice(5)
+    for chunk in range(worker, most, workers):
+        if (folder / "stop").exists():
+            return
+        first = _FIRST_OF_CPU + chunk * _CHUNK
+        partial = folder / f".{chunk}.pt"
+        torch.save(tuple(draw_groups(range(first, first + _CHUNK), _SIZE)), partial)
+        partial.rename(folder / f"{chunk}.pt")
+
+
+def collect(folder: Path, device: torch.device) -> list[DrawnGroups]:
+    """Take what is drawn so far to the device, and forget the files."""
+    found = []
+    for path in sorted(folder.glob("[0-9]*.pt"), key=lambda path: int(path.stem)):
+        frames_GIPCHW, faces_GP2 = torch.load(path, weights_only=True)
+        found.append(DrawnGroups(frames_GIPCHW.to(device), faces_GP2))
+        path.unlink()
+    return found
+
+
+def joined(parts: Sequence[DrawnGroups]) -> DrawnGroups:
+    """Return all groups as one pool."""
+    return DrawnGroups(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
+
+
+def pool_of(config: TrainConfig, drawn: DrawnGroups) -> AvatarPool:
+    """Return the data of a run."""
+    shares = {name: getattr(config, name) for name in ("expression_pairs", "close_ups", "cross_identity_pairs")}
+    return AvatarPool(drawn, config.model.frame_size, config.batch_size, seed=config.seed, **shares)
+
+
+def measured_step_s(config: TrainConfig, drawn: DrawnGroups) -> float:
+    """Return what a step takes, in seconds, from steps of a run that is thrown away."""
+    place = Place(config.device)
+    learner, pool = Learner(config, place), pool_of(config, drawn)
+    for step in range(_TRIAL_STEPS):  # convolutions are tried out, the graph is captured
+        learner.step(step, pool.batch(step))
+    started_s = _now(place.device)
+    for step in range(_TRIAL_STEPS):
+        learner.step(step, pool.batch(step))
+    return (_now(place.device) - started_s) / _TRIAL_STEPS
+
+
+def train_stage(
+    stage: Stage, model: dict[str, int], drawn: DrawnGroups, work: Path, until_s: float, init: Path | None
+) -> Path:
+    """Train one stage until about `until_s` (of the monotonic clock), and return the run's folder."""
+    preset = PRESETS[stage.preset]()
+    config = replace(
+        preset,
+        model=widened(preset.model, **model),
+        batch_size=stage.batch_size,
+        lr_generator=stage.lr,
+        lr_keypoint_detector=stage.lr,
+        num_workers=0,
+        num_steps=_TRIAL_STEPS,
+        data=AVATARS,
+        avatar_pool=GROUP_IDENTITIES * len(drawn.frames_GIPCHW),
+    )
+    step_s = measured_step_s(config, drawn)
+    steps = max(4, int((until_s - time.monotonic() - _SLACK_S / 2) / step_s))
+    often = max(1, steps // 60)
+    config = replace(
+        config, num_steps=steps, log_every=often, sample_every=max(1, steps // 3), checkpoint_every=max(1, steps // 4)
+    )
+    click.echo(f"{stage.preset}: {1000 * step_s:.1f} ms a step, {steps} steps of {config.batch_size} pairs")
+    stopped: list[int] = []
+
+    def watch(progress: Progress) -> None:
+        if progress.step % often == 0:
+            terms = "  ".join(f"{name} {value:.3g}" for name, value in progress.losses.items())
+            click.echo(f"{stage.preset} {progress.step}/{steps}  {terms}")
+        if time.monotonic() > until_s + _SLACK_S and not stopped:  # as Ctrl-C would, once
+            stopped.append(progress.step)
+            signal.raise_signal(signal.SIGINT)
+
+    run, unseen = work / stage.preset, AvatarPairs(config.model.frame_size, 8, split="test")
+    facts = {"data": AVATARS, "groups": len(drawn.frames_GIPCHW)}
+    try:
+        run_training(
+            config, pool_of(config, drawn), run, init_from=init, on_progress=watch, sample_from=unseen, facts=facts
+        )
+    except TrainingError as error:  # what it learned until then is in its last checkpoint
+        click.echo(f"{stage.preset} ended early: {error}", err=True)
+    return run
+
+
+def keep(run: Path, output: Path) -> None:
+    """Put the run's last checkpoint, bundle, losses and newest picture into the output folder, the surest first."""
+    name = run.name
+    shutil.copy(run / "metrics.jsonl", output / f"{name}.jsonl")
+    for picture in sorted((run / "samples").glob("*.png"))[-1:]:
+        shutil.copy(picture, output / f"{name}.png")
+    for half in (True, False):
+        bundle = output / (name if half else f"{name}-fp32")
+        try:
+            export_bundle(run, bundle, half=half)
+            return
+        except TrainingError as error:
+            click.echo(f"{bundle.name} cannot be exported: {error}", err=True)
+
+
+@click.command()
+@click.option("--seconds", type=float, required=True, help="All of it, drawing and export included.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="A new folder.")
+@click.option("--keypoints", type=click.IntRange(1), default=10, show_default=True)
+@click.option("--width", type=click.IntRange(4), default=16, show_default=True, help="Of the hourglasses' first level.")
+@click.option("--groups", type=click.IntRange(1), default=1024, show_default=True, help="Drawn before the first step.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+def main(seconds: float, output: Path, keypoints: int, width: int, groups: int, device: str) -> None:
+    """Train avatars-64, then avatars-256, within SECONDS."""
+    deadline_s = time.monotonic() + seconds
+    output.mkdir(parents=True)
+    place = Place(device)  # type: ignore[arg-type]
+    torch.set_num_threads(_SPARED_CORES)
+    context = get_context("spawn")
+    with tempfile.TemporaryDirectory() as folder:
+        work, chunks = Path(folder), Path(folder) / "chunks"
+        chunks.mkdir()
+        workers = max(1, (os.cpu_count() or 1) - _SPARED_CORES - 1)
+        arguments: list[Any] = [(chunks, worker, workers, 8 * groups // _CHUNK) for worker in range(workers)]
+        drawers = [context.Process(target=draw_chunks, args=given, daemon=True) for given in arguments]
+        for drawer in drawers:
+            drawer.start()
+        parts = [draw_groups(range(groups), _SIZE, device=place.device)]
+        init: Path | None = None
+        for stage in STAGES:
+            drawn = joined(parts := [*parts, *collect(chunks, place.device)])
+            parts = [drawn]
+            left_s = deadline_s - time.monotonic() - _SLACK_S
+            until_s = time.monotonic() + stage.share * left_s
+            run = train_stage(stage, {"keypoints": keypoints, "width": width}, drawn, work, until_s, init)
+            keep(run, output)
+            init = run
+        (chunks / "stop").touch()
+        for drawer in drawers:
+            drawer.join()
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.monotonic()
+
+
+if __name__ == "__main__":
+    main()
