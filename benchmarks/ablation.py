@@ -20,6 +20,7 @@ from model.data.avatars import AVATARS, AvatarPairs
 from model.evaluation.evaluate import EvaluationOptions, evaluate
 from model.export import export_bundle
 from model.training.checkpoint import FOLDER, list_checkpoints
+from model.training.place import Place, as_fast_as
 from model.training.presets import PRESETS, at_size
 from model.training.settings import TrainConfig
 from model.training.train import Progress, run_training
@@ -147,6 +148,7 @@ def main(
     bundles = []
     for name in only or VARIANTS:
         config = variant(name, frame_size=frame_size, steps=steps, batch_size=batch_size, seed=seed, workers=workers)
+        config = as_fast_as(Place(config.device).device, config)
         click.echo(name, err=True)
         checkpoint = train_variant(config, output / "runs" / name, training_step)
         bundle = output / "bundles" / name

@@ -21,6 +21,7 @@ from typing import Any
 
 import click
 import torch
+from safetensors.torch import load_file, save_file
 
 from model.config import ModelConfig
 from model.data.avatar_pool import GROUP_IDENTITIES, AvatarPool, DrawnGroups, draw_groups
@@ -28,7 +29,7 @@ from model.data.avatars import AVATARS, AvatarPairs
 from model.export import export_bundle
 from model.training.errors import TrainingError
 from model.training.learner import Learner
-from model.training.place import Place
+from model.training.place import Place, as_fast_as
 from model.training.presets import PRESETS
 from model.training.settings import TrainConfig
 from model.training.train import Progress, run_training
@@ -77,17 +78,17 @@ def draw_chunks(folder: Path, worker: int, workers: int, most: int) -> None:
         if (folder / "stop").exists():
             return
         first = _FIRST_OF_CPU + chunk * _CHUNK
-        partial = folder / f".{chunk}.pt"
-        torch.save(tuple(draw_groups(range(first, first + _CHUNK), _SIZE)), partial)
-        partial.rename(folder / f"{chunk}.pt")
+        partial = folder / f".{chunk}.safetensors"
+        save_file(draw_groups(range(first, first + _CHUNK), _SIZE)._asdict(), partial)
+        partial.rename(folder / f"{chunk}.safetensors")
 
 
 def collect(folder: Path, device: torch.device) -> list[DrawnGroups]:
     """Take what is drawn so far to the device, and forget the files."""
     found = []
-    for path in sorted(folder.glob("[0-9]*.pt"), key=lambda path: int(path.stem)):
-        frames_GIPCHW, faces_GP2 = torch.load(path, weights_only=True)
-        found.append(DrawnGroups(frames_GIPCHW.to(device), faces_GP2))
+    for path in sorted(folder.glob("[0-9]*.safetensors"), key=lambda path: int(path.stem)):
+        drawn = DrawnGroups(**load_file(path))
+        found.append(drawn._replace(frames_GIPCHW=drawn.frames_GIPCHW.to(device)))
         path.unlink()
     return found
 
@@ -131,6 +132,7 @@ def train_stage(
         data=AVATARS,
         avatar_pool=GROUP_IDENTITIES * len(drawn.frames_GIPCHW),
     )
+    config = as_fast_as(Place(config.device).device, config)
     step_s = measured_step_s(config, drawn)
     steps = max(4, int((until_s - time.monotonic() - _SLACK_S / 2) / step_s))
     often = max(1, steps // 60)

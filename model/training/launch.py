@@ -12,9 +12,8 @@ from model.data.avatars import AVATARS, AvatarPairs
 from model.data.clip_cache import CacheProgress
 from model.data.clips import ClipPairs
 from model.data.pairs import PairSource
-from model.devices import multiplies_in_bf16
 from model.errors import ConfigError
-from model.training.place import Place
+from model.training.place import Place, as_fast_as
 from model.training.presets import PRESETS
 from model.training.run_folder import prepare_run, read_run
 from model.training.settings import TrainConfig
@@ -63,7 +62,7 @@ def launch(
         raise ConfigError("config_invalid", f"{config.name} needs a folder of clips.", "Give one with --data.")
     place = Place(config.device)
     if not wanted.resume and "precision" not in dict(wanted.changes):
-        config = _as_the_device_likes(config, place)
+        config = as_fast_as(place.device, config)
     share = place.share(config)
     if wanted.data is None:
         config = replace(config, data=AVATARS)
@@ -114,14 +113,6 @@ def _tell_problems(clips: ClipPairs) -> None:
         _log.warning(
             "%d more clips are left out; `animato data check` lists them.", len(clips.problems) - _TOLD_PROBLEMS
         )
-
-
-def _as_the_device_likes(config: TrainConfig, place: Place) -> TrainConfig:
-    """A preset's bfloat16 is for speed: where it would be emulated, float32 is faster."""
-    if "bf16" not in (config.precision, config.keypoint_precision) or multiplies_in_bf16(place.device):
-        return config
-    _log.info("This device emulates bfloat16: the run is in float32.")
-    return replace(config, precision="fp32", keypoint_precision="fp32")
 
 
 def _avatars(

@@ -5,6 +5,7 @@ Several processes are started by `accelerate launch` or `torchrun`; each draws i
 
 import os
 import platform
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 from torch.distributed import is_torchelastic_launched
 
+from model.devices import multiplies_in_bf16
 from model.errors import DeviceError
 from model.training.errors import TrainingError
 from model.training.settings import Device, TrainConfig
@@ -73,6 +75,13 @@ class Place:
         """Leave the group of processes."""
         if self.world_size > 1:
             self._accelerator.end_training()
+
+
+def as_fast_as(device: torch.device, config: TrainConfig) -> TrainConfig:
+    """Return the run in float32 if the device would only emulate bfloat16, which presets ask for because it is fast."""
+    if "bf16" not in (config.precision, config.keypoint_precision) or multiplies_in_bf16(device):
+        return config
+    return replace(config, precision="fp32", keypoint_precision="fp32")
 
 
 def describe_place(place: Place) -> dict[str, Any]:

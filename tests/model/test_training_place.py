@@ -13,7 +13,7 @@ from model.errors import DeviceError
 from model.training.checkpoint import load_checkpoint
 from model.training.errors import TrainingError
 from model.training.learner import Learner
-from model.training.place import Place, describe_place
+from model.training.place import Place, as_fast_as, describe_place
 from tests.conftest import REPOSITORY
 from tests.model.training_runs import gradients_of_half, tiny_run
 
@@ -89,3 +89,12 @@ def test_shares_do_not_overlap() -> None:
 def test_a_gpu_that_is_not_there() -> None:
     with pytest.raises(DeviceError):
         Place("cuda")
+
+
+def test_bfloat16_is_left_where_it_would_be_emulated(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = tiny_run(precision="bf16", keypoint_precision="bf16")
+    for fast, precision in ((True, "bf16"), (False, "fp32")):
+        monkeypatch.setattr("model.training.place.multiplies_in_bf16", lambda _, fast=fast: fast)
+        config = as_fast_as(torch.device("cpu"), wanted)
+        assert (config.precision, config.keypoint_precision) == (precision, precision)
+    assert as_fast_as(torch.device("cpu"), tiny_run()) == tiny_run()

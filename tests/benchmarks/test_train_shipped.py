@@ -1,0 +1,63 @@
+"""Training within a given time: its parts. The whole takes a GPU, or hours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import train_shipped
+from benchmarks.train_shipped import collect, draw_chunks, joined, keep, measured_step_s, pool_of, widened
+from model import export
+from model.bundle import load_bundle
+from model.data.avatar_pool import draw_groups
+from model.training.presets import PRESETS
+from model.training.train import run_training
+from tests.model.training_runs import ShiftedBlobs, one_thread, tiny_run
+
+__all__ = ["one_thread"]
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_what_the_processor_draws_joins_what_the_device_drew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_shipped, "_SIZE", 32)
+    monkeypatch.setattr(train_shipped, "_CHUNK", 1)
+    monkeypatch.setattr("os.nice", lambda _: 0)  # not of the test run
+    draw_chunks(tmp_path, 0, 2, 3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.safetensors", "2.safetensors"], (
+        "others draw the rest"
+    )
+    parts = [draw_groups(range(1), 32), *collect(tmp_path, torch.device("cpu"))]
+    drawn = joined(parts)
+    assert drawn.frames_GIPCHW.shape[0] == drawn.faces_GP2.shape[0] == 3
+    assert len({frames.numpy().tobytes() for frames in drawn.frames_GIPCHW}) == 3, "nobody is drawn twice"
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "stop").touch()
+    draw_chunks(tmp_path, 0, 1, 3)
+    assert [path.name for path in tmp_path.iterdir()] == ["stop"]
+
+
+def test_a_step_is_measured_on_the_data_of_the_run() -> None:
+    drawn = draw_groups(range(1), 32)
+    assert measured_step_s(tiny_run(), drawn) > 0
+    assert pool_of(tiny_run(), drawn).batch(0).source_BCHW.shape == (4, 3, 32, 32)
+
+
+def test_a_wider_network_keeps_its_sizes() -> None:
+    model = PRESETS["avatars-256"]().model
+    wider = widened(model, 16, 24)
+    assert widened(model, 10, 16) == model, "the default is the network of the preset"
+    assert (wider.num_keypoints, wider.keypoint_detector.max_features) == (16, 384)
+    assert wider.generator.dense_motion.scale_factor == model.generator.dense_motion.scale_factor
+
+
+def test_a_bundle_that_half_precision_spoils_is_kept_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tmp_path / "avatars-64"
+    run_training(tiny_run(num_steps=1, sample_every=1), ShiftedBlobs(), run)
+    output = tmp_path / "out"
+    output.mkdir()
+    monkeypatch.setattr(export, "_TOLERANCE", export._TOLERANCE | {"fp16": (0.0, 0.0)})
+    keep(run, output)
+    assert sorted(path.name for path in output.iterdir()) == ["avatars-64-fp32", "avatars-64.jsonl", "avatars-64.png"]
+    assert load_bundle(output / "avatars-64-fp32").info.dtype == "fp32"
