@@ -20,7 +20,7 @@ from api.metrics import ApiMetrics
 from api.middleware import RequestBorder
 from api.object_sweeper import ObjectSweeper
 from api.rate_limits import RateLimiter
-from api.routes import animations, events, health, metrics, models, preflights, results
+from api.routes import animations, events, health, metrics, models, preflights, results, web
 from api.settings import ApiSettings
 from api.shutdown import told_to_stop
 from api.signed_links import LinkSigner
@@ -94,6 +94,7 @@ def create_app(settings: Settings | None = None, api_settings: ApiSettings | Non
     # Everything behind the door, but for what says whether the process is well; metrics have a second key to it.
     app.include_router(health.router)
     app.include_router(metrics.router)
+    app.include_router(web.router)
     app.include_router(results.router)  # brings a door of its own: a signed link opens it too
     for routes in (preflights, animations, events, models):
         app.include_router(routes.router, dependencies=[Depends(caller)])

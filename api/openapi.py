@@ -15,7 +15,7 @@ from api.schemas import Problem, ProgressEvent
 from api.webhook_form import EVENTS, WEBHOOK_EVENTS, WEBHOOK_FIELDS, WEBHOOK_URL
 from worker.jobs import AnimationOptions
 
-OPEN_PATHS = {"/healthz", "/readyz"}
+OPEN_PATHS = {"/healthz", "/readyz", "/", "/web/{version}/{name}", "/samples", "/samples/{name}"}
 """What needs no key, beside this document itself."""
 _AT_THE_DOOR = (
     *((401, "unauthorized"), (403, "anonymous_not_allowed"), (403, "cross_origin_refused")),

@@ -1,0 +1,69 @@
+// The options of the form. Only what differs from the defaults is sent, so that the service's own defaults count.
+
+import { by } from "./dom.js";
+import { count } from "./words.js";
+
+const LOOKED_AT_ONLY_AT_THE_END = new Set(["format", "views", "audio"]);
+
+/** `onChange(matters)`: `matters` when the preflight may find something else now. */
+export function createOptions(form, { onChange }) {
+  const elements = form.elements;
+  const reference = by("reference");
+  const number = by("reference-number");
+
+  function show() {
+    by("smoothing-value").value = Number(elements.smoothing.value).toString();
+    elements.smoothing.style.setProperty("--done", `${100 * elements.smoothing.value}%`);
+    number.hidden = reference.value !== "number";
+    const changed = Object.keys(fields()).filter((name) => name !== "model").length;
+    by("changed").textContent = changed ? `· ${count(changed, "change")}` : "";
+    for (const option of form.querySelectorAll("[name=adapt_scale], #reference, #reference-number"))
+      option.disabled = elements.motion_transfer.value === "absolute";
+  }
+
+  function fields() {
+    const found = {};
+    const set = (name, value, usual) => {
+      if (value !== usual) found[name] = String(value);
+    };
+    if (elements.model.value) found.model = elements.model.value;
+    set("motion_transfer", elements.motion_transfer.value, "relative");
+    if (elements.motion_transfer.value === "relative") {
+      set("adapt_scale", elements.adapt_scale.checked, false);
+      set("reference_frame", reference.value === "number" ? number.value || "0" : reference.value, "auto");
+    }
+    set("smoothing", elements.smoothing.value, "0");
+    set("paste_back", elements.paste_back.checked, false);
+    set("audio", elements.audio.checked, true);
+    set("format", elements.format.value, "mp4");
+    set("views", [...elements.views].filter((one) => one.checked).map((one) => one.value).join(","), "");
+    return found;
+  }
+
+  form.addEventListener("input", (event) => {
+    show();
+    onChange(!LOOKED_AT_ONLY_AT_THE_END.has(event.target.name));
+  });
+  form.addEventListener("reset", () => {
+    const model = elements.model.value;
+    queueMicrotask(() => {
+      elements.model.value = model;
+      show();
+      onChange(true);
+    });
+  });
+  show();
+
+  return {
+    fields,
+    showModels(models) {
+      const chosen = elements.model.value;
+      elements.model.replaceChildren(
+        ...models.map((model) => new Option(`${model.name} · ${model.frame_size} px`, model.name, false, model.is_default)),
+      );
+      if (models.some((model) => model.name === chosen)) elements.model.value = chosen;
+      const longest = models.length === 1 ? models[0].description : "";
+      elements.model.title = longest;
+    },
+  };
+}
