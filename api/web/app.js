@@ -42,7 +42,6 @@ const preflight = createPreflight(by("ahead"), {
   form: makeForm,
   onFound(found) {
     if (!isComposing()) return;
-    hideProblem();
     panels.source.showFound(found.source);
     panels.driving.showFound(found.driving);
     by("estimate").textContent = estimated(found.estimate);
@@ -187,7 +186,8 @@ addEventListener("hashchange", () => {
   const id = /^#(anm_[0-9a-z]+)$/.exec(location.hash)?.[1];
   if (id && id !== running.watched?.id) running.open(id);
 });
-addEventListener("online", () => isComposing() && showLine(true));
+addEventListener("offline", () => showLine(false));
+addEventListener("online", () => showLine(true));
 
 for (const panel of Object.values(panels)) panel.show(null, { editable: true });
 createKeyForm({ onKey: begin });

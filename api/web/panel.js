@@ -49,8 +49,8 @@ export function createPanel(root, { kind, name, onFile, onCrop, onMedia }) {
   const mode = make(
     "select",
     { "aria-label": `Part of the ${name}`, change: () => chooseMode() },
-    make("option", { value: "auto" }, "around subject"),
-    make("option", { value: "none" }, "largest square"),
+    make("option", { value: "auto" }, "subject"),
+    make("option", { value: "none" }, "full square"),
     make("option", { value: "by hand" }, "by hand"),
   );
   const faces = make("div", { class: "faces", role: "radiogroup", "aria-label": `Whose face of the ${name}`, hidden: true });

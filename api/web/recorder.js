@@ -24,7 +24,7 @@ export function createRecorder(dialog, { onFile }) {
 
   const only = (...names) => {
     for (const [name, button] of Object.entries(buttons)) button.hidden = name !== "close" && !names.includes(name);
-    if (names.length && dialog.contains(document.activeElement)) buttons[names[0]].focus();
+    if (names.length) buttons[names[0]].focus();
   };
 
   async function camera() {

@@ -80,12 +80,12 @@ export function createResult(root, { onShown, onBroken, standing }) {
   };
 
   function done(animation) {
-    const isSame = shown && by("outcome").dataset.id === animation.id;
+    const isSame = shown && by("outcome").dataset.shown === animation.id;
     if (isSame) return;
     clear();
     const { result } = animation;
     const outcome = by("outcome");
-    outcome.dataset.id = animation.id;
+    outcome.dataset.shown = animation.id;
     outcome.hidden = false;
     const names = ["result", ...Object.keys(VIEW_NAMES).filter((name) => viewsOf(animation)[name])];
     const views = by("views");
