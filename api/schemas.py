@@ -203,30 +203,6 @@ class ModelList(PublicModel):
     data: list[Model]
 
 
-class SampleFile(PublicModel):
-    """A file of a sample pair."""
-
-    url: str = Field(examples=["/samples/source.png"])
-    media_type: str
-    size_bytes: int
-
-
-class SamplePair(PublicModel):
-    """A picture and a video to try together."""
-
-    id: str
-    title: str
-    source_image: SampleFile
-    driving_video: SampleFile
-
-
-class SampleList(PublicModel):
-    """The sample pairs that come with the service."""
-
-    object: Literal["list"] = "list"
-    data: list[SamplePair]
-
-
 class Health(PublicModel):
     """The process answers."""
 

@@ -1,7 +1,7 @@
 """The picture of the page in the README, from a real run: `python -m benchmarks.page_pictures [URL]`.
 
-Starts `animato up`, has the first sample pair animated in Chromium, and waits for a moment of the clip. With the URL of a
-running service that one is used.
+Starts `animato up`, has the first sample pair animated in Chromium, and stops at a moment of the clip. With the URL of a
+service that runs already, that one is used.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ _FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
 )
-_COLOURS = 255
 
 
 def picture_of_a_run(page: Page, url: str) -> bytes:
@@ -54,7 +53,7 @@ def main() -> None:
         stack.callback(browser.close)
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         image = Image.open(io.BytesIO(picture_of_a_run(page, url))).convert("RGB")
-    image.quantize(_COLOURS, dither=Image.Dither.NONE).save(OUTPUT / "page.png", optimize=True)
+    image.save(OUTPUT / "page.png", optimize=True)
 
 
 if __name__ == "__main__":

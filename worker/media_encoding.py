@@ -26,7 +26,12 @@ from worker.settings import UNLIMITED
 # save some kilobytes of a small file at several times the work.
 _ENCODER = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "18", "-profile:v", "high")
 _COLOURS = ("-color_range", "tv", "-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709")
-_TO_YUV = "scale=flags=bicubic+accurate_rnd+full_chroma_inp:out_color_matrix=bt709:out_range=tv,format=yuv420p"
+# ffmpeg forgets primaries and transfer of the options above when the frames do not say them, and browsers that miss any
+# of the three take a small video for BT.601: greener greens.
+_TO_YUV = (
+    "scale=flags=bicubic+accurate_rnd+full_chroma_inp:out_color_matrix=bt709:out_range=tv,format=yuv420p,"
+    "setparams=color_primaries=bt709:color_trc=bt709"
+)
 _AUDIO_FORMAT = "aformat=sample_rates=44100|48000:channel_layouts=mono|stereo"
 _PLAIN_FILE = ("-map_metadata", "-1", "-map_chapters", "-1", "-fflags", "+bitexact", "-movflags", "+faststart")
 _STALL_TIMEOUT_S = 120.0

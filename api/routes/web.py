@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import lru_cache
+from typing import Literal
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Request, Response
+from pydantic import Field
 
 from api.dependencies import Services, ServicesDep
 from api.entity_tags import matches
 from api.errors import NotFound
 from api.openapi import problems
 from api.resource import root_path
-from api.schemas import SampleFile, SampleList, SamplePair
+from api.schemas import PublicModel
 from api.threads import in_thread
 from api.web_files import WebFile, WebFiles
 from worker.errors import StorageUnavailable
@@ -38,6 +40,30 @@ _PAGE_HEADERS = {
     "Permissions-Policy": "camera=(self), microphone=(self), geolocation=(), payment=(), usb=()",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+
+
+class SampleFile(PublicModel):
+    """A file of a sample pair."""
+
+    url: str = Field(examples=["/samples/source.png"])
+    media_type: str
+    size_bytes: int
+
+
+class SamplePair(PublicModel):
+    """A picture and a video to try together."""
+
+    id: str
+    title: str
+    source_image: SampleFile
+    driving_video: SampleFile
+
+
+class SampleList(PublicModel):
+    """The sample pairs that come with the service."""
+
+    object: Literal["list"] = "list"
+    data: list[SamplePair]
 
 
 @lru_cache(maxsize=1)
