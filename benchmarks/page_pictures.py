@@ -1,7 +1,7 @@
 """The picture of the page in the README, from a real run: `python -m benchmarks.page_pictures [URL]`.
 
-Starts `animato up`, has the first sample pair animated in Chromium, and stops at a moment of the clip. With the URL of a
-service that runs already, that one is used.
+Starts `animato up`, has the first sample pair animated in Chromium, and stops at a moment of the clip. Or uses the
+service at the URL that is given.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ export async function follow(id, { onChange, onLine, signal }) {
   };
   const watchPlace = new AbortController();
   signal.addEventListener("abort", () => watchPlace.abort(), { once: true });
-  keepPlace(url, state, told, watchPlace.signal);
+  keepPlace(url, state, told, onLine, watchPlace.signal);
   let waitMs = 1000;
   try {
     while (!signal.aborted) {
@@ -48,15 +48,16 @@ export async function follow(id, { onChange, onLine, signal }) {
 }
 
 /** Who waits moves up without any change of its own record, so no event tells of it. */
-async function keepPlace(url, state, told, signal) {
+async function keepPlace(url, state, told, onLine, signal) {
   while (!signal.aborted) {
     await sleep(3000, signal);
     if (signal.aborted || state.animation?.status !== "queued") continue;
     try {
       const animation = await read(url, { signal });
       if (state.animation.status === "queued") told(animation);
-    } catch {
-      // The loop beside this one hears of it too.
+    } catch (problem) {
+      // Whatever else it is, the loop beside this one hears of it.
+      if (problem.isConnection) onLine(false);
     }
   }
 }
