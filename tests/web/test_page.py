@@ -12,11 +12,19 @@ from playwright.sync_api import Page, expect
 from tests.conftest import wait_until
 from tests.test_main_road import Service, running
 from tests.web.conftest import OpenPage, assert_accessible
+from worker.preflights import PreflightLine
+from worker.settings import Settings
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with running(tmp_path_factory.mktemp("data"), ANIMATO_BATCH_FRAMES="4") as service:
+    # The look ahead may take long on a machine that does much else.
+    with running(
+        tmp_path_factory.mktemp("data"), ANIMATO_BATCH_FRAMES="4", ANIMATO_PREFLIGHT_TIMEOUT_S="100"
+    ) as service:
+        line = PreflightLine.connect(Settings(redis_url=f"unix://{service.socket()}"))
+        wait_until(lambda: line.length() is not None, "the preflight lane lives", timeout_s=90)
+        line.close()
         yield service
 
 
@@ -32,6 +40,13 @@ def test_from_a_sample_to_its_result_and_its_end(service: Service, open_page: Op
 
     page.locator("[data-sample=scarf]").click()
     expect(page.locator("#start")).to_be_focused()
+    found = page.locator("#ahead[data-state=found]")
+    expect(found).to_contain_text(re.compile("(Good|Fair|Poor) match"), timeout=120_000)
+    expect(page.locator("#estimate")).to_have_text(re.compile("50 frames"))
+    expect(page.locator("#source-panel .crop")).to_be_visible()
+    expect(page.locator("#driving-panel .crop")).to_be_visible()
+    expect(page.get_by_alt_text("Preview: one frame of the result")).to_be_visible()
+    assert_accessible(page, "chosen")
     page.locator("#start").click()
     expect(page.locator("#stage-title")).to_have_text("Animating")
     expect(page.locator(".doing")).to_have_text(re.compile(r"\d+ of 50 frames"))
