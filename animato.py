@@ -17,6 +17,7 @@ from commands.keys import keys
 from commands.models import models
 from commands.options import device_option, precision_option, read_settings
 from commands.preflight import preflight
+from commands.submit import submit
 from commands.training import data, evaluate, export, train
 from worker.terminal import errors_in_one_line, interrupt, progress
 
@@ -106,7 +107,7 @@ def demo(folder: Path) -> None:
     click.echo(f"The animation:  {video}\nSide by side:   {picture}")
 
 
-for command in (preflight, jobs, keys, models, data, train, export, evaluate):
+for command in (preflight, submit, jobs, keys, models, data, train, export, evaluate):
     main.add_command(command)
 
 

@@ -42,7 +42,10 @@ def test_no_file_has_a_name_that_says_nothing() -> None:
     assert [path for path in tracked("*.py") if path.stem in FORBIDDEN_NAMES] == []
 
 
-@pytest.mark.parametrize("module", ["api.app", "worker.engine.tasks", "worker.embedded", "worker.catalog"])
+@pytest.mark.parametrize(
+    "module",
+    ["api.app", "client.submission", "commands.submit", "worker.engine.tasks", "worker.embedded", "worker.catalog"],
+)
 def test_imported_without_torch(module: str) -> None:
     """The API's image has no torch; the worker's parent must not load it before it forks."""
     program = f"import sys, {module}; assert 'torch' not in sys.modules"
@@ -56,7 +59,7 @@ def test_the_readme_shows_the_tree_as_it_is() -> None:
     shown = set(re.findall(r"[\w./-]+", tree[1]))
     top = {path.name for path in REPOSITORY.iterdir() if path.is_dir() and tracked(f"{path.name}/*")}
     assert {name for name in top if not name.startswith(".") and f"{name}/" not in shown} == set()
-    packages = [REPOSITORY / name for name in ("api", "commands", "worker", "worker/engine", "model")]
+    packages = [REPOSITORY / name for name in ("api", "client", "commands", "worker", "worker/engine", "model")]
     modules = {path.name for path in tracked("*.py") if path.parent in packages}
     missing = {name for name in modules if name not in tree[1] and name != "__init__.py"}
     assert missing == set()
