@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from worker.settings import Settings
 
 device_option = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the network runs.")
-precision_option = click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), help="Of the network.")
+precision_option = click.option(
+    "--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), help="Of the network."
+)
 
 data_dir_option = click.option(
     "--data-dir", type=click.Path(path_type=Path, file_okay=False), help="That of `animato up`. [data]"

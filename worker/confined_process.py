@@ -60,14 +60,19 @@ def start(
 
 def end(process: subprocess.Popen[bytes]) -> None:
     """Kill whatever is left of its process group and reap it. May be called twice."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+    kill(process)
     for pipe in (process.stdin, process.stdout, process.stderr):
         if pipe is not None:
             with contextlib.suppress(OSError):
                 pipe.close()
     process.wait()
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill whatever is left of its process group, from any thread. Whoever started it still has to `end` it."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def ask(program: Sequence[str], limits: Limits, *, stdin: IO[bytes], max_bytes: int, timeout_s: float) -> Answer:

@@ -27,7 +27,7 @@ from typing import Self
 
 import imageio_ffmpeg
 
-from worker import confined_process
+from worker import confined_process, ending
 from worker.confinement import Limits
 from worker.media_formats import VIDEO_DECODERS
 from worker.media_guard import file_url
@@ -107,6 +107,9 @@ class Ffmpeg:
             stdin=subprocess.PIPE if self._feeds else subprocess.DEVNULL,
             stdout=subprocess.PIPE if self._yields else subprocess.DEVNULL,
         )
+        self._ending = ending.current()
+        if self._ending is not None:
+            self._ending.watch(self._end_from_elsewhere)
         try:
             for pipe in (self._process.stdin, self._process.stdout):
                 if pipe is not None:
@@ -206,7 +209,13 @@ class Ffmpeg:
 
     def kill(self) -> None:
         """Kills whatever is left of its process group and reaps it. May be called twice."""
+        if self._ending is not None:
+            self._ending.forget(self._end_from_elsewhere)
+            self._ending = None
         confined_process.end(self._process)
+
+    def _end_from_elsewhere(self) -> None:
+        confined_process.kill(self._process)
 
     @property
     def _stderr(self) -> int:

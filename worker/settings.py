@@ -94,7 +94,8 @@ class Settings(BaseSettings):
     model: str = "avatars-256"
     """The bundle that is used when a request names none."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """`auto`: bf16 where the device computes in it (CUDA, AVX512-BF16, AMX), fp32 elsewhere."""
     batch_frames: int = Field(default=8, ge=1, le=256)
     """Driving frames that go through the network at once."""
     threads: int = Field(default=0, ge=0)

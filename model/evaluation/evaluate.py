@@ -115,7 +115,7 @@ def evaluate(
         notes=(*cases.notes, *notes),
         versions=_versions(),
         device=_device_name(main.animator.device),
-        precision=options.precision,
+        precision=main.animator.precision,
         seconds=time.monotonic() - started,
         table=tuple(table(scores)),
         cases=tuple(case_table(scores)),

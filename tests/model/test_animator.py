@@ -183,3 +183,14 @@ def test_pixels_survive_the_way_there_and_back() -> None:
     assert there.max() == 1
     assert np.array_equal(to_pixels(there), levels)
     assert to_pixels(torch.tensor([-0.5, 0.5, 1.5]).view(1, 1, 1, 3)).flatten().tolist() == [0, 128, 255]
+
+
+@pytest.mark.parametrize(
+    ("bf16", "amx", "best"), [(True, False, "bf16"), (False, True, "bf16"), (False, False, "fp32")]
+)
+def test_auto_is_bf16_where_the_cpu_computes_in_it(
+    bf16: bool, amx: bool, best: str, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bf16)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    assert Animator(tiny_bundle, "cpu", "auto").precision == best

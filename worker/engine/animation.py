@@ -7,6 +7,7 @@ kept of it. Frames flow as iterators, network → paste back → encode, so memo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,6 +17,7 @@ from worker import media, pictures
 from worker.animation_options import check_reference_frame
 from worker.engine.crop import cut_driving, cut_source
 from worker.engine.motion import draw_motion, read_motion, reference_number
+from worker.engine.overlap import Behind, ahead
 from worker.engine.paste_back import PasteBack
 from worker.engine.stages import Stages
 from worker.jobs import AnimationOptions, VideoFacts
@@ -78,40 +80,43 @@ def animate_video(
             driving, facts, options.driving_crop, options.driving_subject, faces=faces, limits=limits
         )
     framing = Framing(driving_cut.square, size_px, size_px)
-    driving_batches = stages.each(
-        "decode", media.read_frames(driving, facts, batch_frames=batch_frames, framing=framing, limits=limits)
-    )
-    with stages.of("infer"):
+    # Three threads: frames are decoded ahead of the network and encoded behind it. `stages` runs in this one: decoding
+    # and encoding are as long as the network had to wait for them.
+    decoded = media.read_frames(driving, facts, batch_frames=batch_frames, framing=framing, limits=limits)
+    with closing(stages.each("decode", ahead(decoded))) as driving_batches, stages.of("infer"):
         prepared = animator.prepare(pictures.framed(picture_HWC, Framing(source_cut.square, size_px, size_px)))
         watched = _watched(driving_batches, on_progress)
         motion = read_motion(animator, watched, driving_cut.seen_at, fps, options.smoothing)
         reference_frame = reference_number(options.reference_frame, prepared, motion)
     drawn = stages.each("infer", draw_motion(animator, prepared, motion, reference_frame, options, batch_frames))
     width, height = _result_size(picture_HWC, size_px, options)
-    frames = _finished(_counted(drawn, on_progress), picture_HWC, source_cut.square, width, height, options)
-    if output.is_dir():
-        count, has_audio, warnings = _write_pictures(output, frames), False, ()
-    else:
+
+    def write(batches: Iterable[Drawn]) -> media.WrittenVideo:
+        frames = _finished(batches, picture_HWC, source_cut.square, width, height, options)
+        if output.is_dir():
+            return _write_pictures(output, frames, width, height, fps)
+        sound = driving if options.audio and facts.has_audio else None
+        return media.write_video(output, frames, fps=fps, width=width, height=height, audio_from=sound)
+
+    with Behind(write) as writer:
+        done = 0
+        for batch in drawn:
+            with stages.of("encode"):
+                writer.give(batch)
+            done += len(batch.frames_THWC)
+            on_progress(done)
         with stages.of("encode"):
-            written = media.write_video(
-                output,
-                frames,
-                fps=fps,
-                width=width,
-                height=height,
-                audio_from=driving if options.audio and facts.has_audio else None,
-            )
-        count, has_audio, warnings = written.frames, written.has_audio, written.warnings
-        width, height = written.width, written.height
+            written = writer.result()
+    warnings = written.warnings
     if options.audio and facts.audio_note:
         warnings = (*warnings, facts.audio_note)
     return AnimationReport(
-        frames=count,
+        frames=written.frames,
         fps=facts.fps,
-        width=width,
-        height=height,
-        duration_s=float(count / fps),
-        has_audio=has_audio,
+        width=written.width,
+        height=written.height,
+        duration_s=float(written.frames / fps),
+        has_audio=written.has_audio,
         source_crop=_as_text(source_cut.square),
         driving_crop=_as_text(driving_cut.square),
         reference_frame=reference_frame,
@@ -157,19 +162,12 @@ def _watched(batches: Iterable[np.ndarray], on_progress: Callable[[int], None]) 
         yield frames_THWC
 
 
-def _counted(batches: Iterable[Drawn], on_progress: Callable[[int], None]) -> Iterator[Drawn]:
-    """Pass batches of drawn frames on, telling after each how many there were."""
-    done = 0
-    for drawn in batches:
-        yield drawn
-        done += len(drawn.frames_THWC)
-        on_progress(done)
-
-
-def _write_pictures(folder: Path, frames: Iterable[np.ndarray]) -> int:
-    """Write `000000.png`, `000001.png`, ... and return how many."""
+def _write_pictures(
+    folder: Path, frames: Iterable[np.ndarray], width: int, height: int, fps: Fraction
+) -> media.WrittenVideo:
+    """Write `000000.png`, `000001.png`, ..."""
     count = 0
     for frame_HWC in frames:
         pictures.write_png(folder / f"{count:06d}.png", frame_HWC)
         count += 1
-    return count
+    return media.WrittenVideo(frames=count, width=width, height=height, duration_s=float(count / fps), has_audio=False)

@@ -7,7 +7,7 @@ Shapes: T frames, K keypoints, N numbers of a thumbnail.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -90,8 +90,8 @@ def draw_motion(
     batch_frames: int,
 ) -> Iterator[Drawn]:
     """The animated source, a batch at a time."""
-    from model.inference.animator import Drawn
     from model.inference.motion_transfer import motion_reference
+    from model.inference.runners import finished
     from model.networks.keypoints import frames_of, on_device
 
     transfer = MotionTransferOptions(
@@ -101,14 +101,17 @@ def draw_motion(
     )
     initial = frames_of(motion.keypoints, slice(reference_frame, reference_frame + 1))
     reference = motion_reference(prepared.keypoints, on_device(initial, animator.device), transfer)
-    in_parts = InParts[Drawn]()
+    in_parts: InParts[Callable[[], Drawn]] = InParts()
 
-    def draw(driving: Keypoints, part: slice) -> Drawn:
-        return animator.draw(prepared, frames_of(driving, part), reference, transfer)
+    def begin(driving: Keypoints, part: slice) -> Callable[[], Drawn]:
+        return animator.start(prepared, frames_of(driving, part), reference, transfer)
 
-    for start in range(0, len(motion.keypoints.positions_BK2), batch_frames):
-        driving = frames_of(motion.keypoints, slice(start, start + batch_frames))
-        yield from in_parts.run(len(driving.positions_BK2), partial(draw, driving))
+    def begun() -> Iterator[Callable[[], Drawn]]:
+        for first in range(0, len(motion.keypoints.positions_BK2), batch_frames):
+            driving = frames_of(motion.keypoints, slice(first, first + batch_frames))
+            yield from in_parts.run(len(driving.positions_BK2), partial(begin, driving))
+
+    yield from finished(begun(), animator.ahead)
 
 
 def _keypoints(animator: Animator, frames_THWC: np.ndarray, part: slice) -> Keypoints:

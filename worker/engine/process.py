@@ -94,7 +94,7 @@ class WorkerProcess:
             "model_loaded",
             model=model_name,
             device=str(animator.device),
-            precision=settings.precision,
+            precision=animator.precision,
             load_s=round(took_s, 3),
         )
         return animator

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Literal, TypeVar
 
@@ -31,7 +31,7 @@ class Stages:
             self._note()
             self._running.pop()
 
-    def each(self, stage: Stage, items: Iterable[T]) -> Iterator[T]:
+    def each(self, stage: Stage, items: Iterable[T]) -> Generator[T]:
         """The same items; the time it takes to make them belongs to `stage`."""
         iterator = iter(items)
         try:

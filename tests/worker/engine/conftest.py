@@ -15,7 +15,7 @@ from worker.settings import Settings
 @pytest.fixture(scope="session")
 def animator() -> Animator:
     """The network that ships."""
-    return WorkerProcess(Settings()).animator("avatars-256")
+    return WorkerProcess(Settings(precision="fp32")).animator("avatars-256")
 
 
 @pytest.fixture(scope="session")

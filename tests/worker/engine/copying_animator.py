@@ -36,11 +36,13 @@ class CopyingAnimator:
         self._frames += list(frames_THWC)
         return _numbered(range(first, len(self._frames)))
 
-    def draw(self, _prepared: Any, driving: Keypoints, _reference: Any, _options: Any) -> Drawn:
+    ahead = 0
+
+    def start(self, _prepared: Any, driving: Keypoints, _reference: Any, _options: Any) -> Callable[[], Drawn]:
         numbers_T = driving.positions_BK2[:, 0, 0].round().int().tolist()
         frames_THWC = np.stack([self._frames[number] for number in numbers_T])
         self._before_batch(frames_THWC)
-        return Drawn(frames_THWC, None)
+        return lambda: Drawn(frames_THWC, None)
 
 
 def _numbered(numbers: range) -> Keypoints:

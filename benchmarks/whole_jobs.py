@@ -1,0 +1,120 @@
+"""A whole job beside its model alone: `python -m benchmarks.whole_jobs --bundle avatars-256`.
+
+Animates the sample pair as the worker does (decode, network, encode, sound) and, in turn with that, runs the network on
+the same frames alone. The overhead is what the job takes longer. The last line is JSON.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.measuring import RESULTS, circumstances, rounded
+from model.bundle import load_bundle
+from model.bundle_index import find_bundle
+from model.config import MotionTransferOptions
+from model.inference.animator import Animator
+from model.inference.motion_transfer import motion_reference
+from model.inference.runners import finished
+from model.networks.keypoints import frames_of
+from worker import media, pictures
+from worker.engine.animation import animate_video
+from worker.engine.stages import Stages
+from worker.jobs import AnimationOptions
+from worker.settings import UNLIMITED
+
+_SAMPLES = Path(__file__).resolve().parent.parent / "api" / "samples"
+
+
+def main() -> None:
+    """Measure jobs."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.whole_jobs", description="Whole jobs and their overhead."
+    )
+    parser.add_argument("--bundle", default="avatars-256")
+    parser.add_argument("--driving", type=Path, default=_SAMPLES / "driving.mp4")
+    parser.add_argument("--source", type=Path, default=_SAMPLES / "source.png")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--driving-crop", default="none", help="`auto` looks for the subject first.")
+    parser.add_argument("--save", action="store_true", help="Write benchmarks/results/whole-jobs-NAME.json.")
+    report = rounded(measure(parser.parse_args()))
+    if parser.parse_args().save:
+        RESULTS.mkdir(exist_ok=True)
+        name = f"whole-jobs-{report['model']}-{report['precision']}.json"
+        (RESULTS / name).write_text(json.dumps(report, indent=2) + "\n")
+    for key, value in report.items():
+        print(f"{key:26} {value}")
+    print(json.dumps(report))
+
+
+def measure(given: argparse.Namespace) -> dict[str, Any]:
+    """Return all figures."""
+    if given.threads:
+        torch.set_num_threads(given.threads)
+    animator = Animator(load_bundle(find_bundle(given.bundle)), given.device, given.precision)
+    facts = media.probe_video(given.driving, UNLIMITED)
+    size_px = animator.config.frame_size
+    batches = list(media.read_frames(given.driving, facts, batch_frames=given.batch, square_px=size_px))
+    source = pictures.load_image(given.source, square_px=size_px)
+    jobs_s, networks_s, stages = [], [], Stages()
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(given.rounds + 1):
+            started_s = time.perf_counter()
+            _network_alone(animator, source, batches)
+            between_s = time.perf_counter()
+            own = Stages()
+            animate_video(
+                given.source,
+                given.driving,
+                facts,
+                Path(folder) / "result.mp4",
+                animator,
+                AnimationOptions(driving_crop=given.driving_crop, source_crop="none"),
+                limits=UNLIMITED,
+                batch_frames=given.batch,
+                stages=own,
+            )
+            if number:  # the first round warms up
+                jobs_s.append(time.perf_counter() - between_s)
+                networks_s.append(between_s - started_s)
+                stages = own
+    job_s, network_s = statistics.median(jobs_s), statistics.median(networks_s)
+    return {
+        "model": given.bundle,
+        "precision": animator.precision,
+        "device": str(animator.device),
+        "batch": given.batch,
+        "threads": torch.get_num_threads(),
+        "frames": facts.frames,
+        "job_s": job_s,
+        "network_alone_s": network_s,
+        "overhead": job_s / network_s - 1,
+        "frames_per_s": facts.frames / job_s,
+        "real_time": facts.duration_s / job_s,
+        "waits_s_of_the_last": {name: seconds for name, seconds in stages.seconds.items() if seconds},
+        **circumstances(),
+    }
+
+
+def _network_alone(animator: Animator, source: np.ndarray, batches: list[np.ndarray]) -> None:
+    options = MotionTransferOptions()
+    prepared = animator.prepare(source)
+    driving = [animator.keypoints(frames_THWC) for frames_THWC in batches]
+    reference = motion_reference(prepared.keypoints, frames_of(driving[0], slice(1)), options)
+    begun = (animator.start(prepared, part, reference, options) for part in driving)
+    for _ in finished(begun, animator.ahead):
+        pass
+
+
+if __name__ == "__main__":
+    main()
