@@ -36,7 +36,7 @@ class Opponent:
         for name, network in networks._asdict().items():
             save_file({key: value.clone() for key, value in network.state_dict().items()}, folder / name)
         np.save(folder / "frames.npy", frames)
-        (folder / "config.json").write_text(json.dumps(_constructor_arguments(config)))
+        (folder / "config.json").write_text(json.dumps(constructor_arguments(config)))
         self._results = folder / "drawn.npy"
         arguments = [str(path), str(folder), str(torch.get_num_threads()), device]
         command = [sys.executable, "-m", "benchmarks.opponent", *arguments]
@@ -65,7 +65,7 @@ class Opponent:
             self._drawn = np.load(self._results)
 
 
-def _constructor_arguments(config: ModelConfig) -> dict[str, Any]:
+def constructor_arguments(config: ModelConfig) -> dict[str, Any]:
     """Return what the official classes are built with, in their words."""
     detector, generator, dense = config.keypoint_detector, config.generator, config.generator.dense_motion
     common = {
