@@ -137,7 +137,7 @@ def against_stage(notes: Notes, given: argparse.Namespace) -> None:
     """The official implementation, frame by frame, in turn with ours."""
     model = _model("vox-256", given)
     model = model._replace(config=dataclasses.replace(model.config, align_corners=False))
-    frames = make_frames(model.config.frame_size, 4 if given.tiny else 256)
+    frames = make_frames(model.config.frame_size, 4 if given.tiny else 64)
     batch = 2 if given.tiny else 32
     ours = make(model, given.device, _half(given))
     with tempfile.TemporaryDirectory() as folder:
