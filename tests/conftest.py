@@ -173,7 +173,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 230.0) -> None:
+def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 30.0) -> None:
     """Wait for `condition`, looking often. Errors of a connection that is not there yet count as not yet."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:

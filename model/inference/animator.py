@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from model.bundle import Bundle
 from model.config import ModelConfig, MotionTransferOptions
+from model.devices import multiplies_in_bf16
 from model.errors import DeviceError, NumericalError
 from model.inference.cuda_runner import CudaRunner
 from model.inference.motion_transfer import MotionReference, motion_reference, transfer_motion
@@ -49,7 +50,7 @@ class Animator:
 
     `device` is "cpu", "cuda", "cuda:N", or "auto": CUDA when there is one. `precision` is that of the generator's
     convolutions, which is where the time goes; "fp16" needs CUDA, because on a CPU it is slower than float32 and
-    overflows sooner than "bf16", and "auto" is what `best_precision` says.
+    overflows sooner than "bf16", and "auto" is "bf16" where the device multiplies in it, else "fp32".
 
     The networks run as `model.inference.optimized` arranges them; `plain` asks for them as they were trained instead,
     which is slower and differs by rounding only. On a GPU `graphs` and `compiled` are as in `CudaRunner`, and so
@@ -73,7 +74,7 @@ class Animator:
         self.config: ModelConfig = bundle.config
         self.device: torch.device = _choose_device(device)
         if precision == "auto":
-            precision = best_precision(self.device)
+            precision = "bf16" if multiplies_in_bf16(self.device) else "fp32"
         self.precision: Precision = precision
         if precision not in _DTYPES:
             hint = "auto, fp32, bf16 or fp16."
@@ -213,18 +214,6 @@ class Animator:
                 f"{what} must be uint8 of shape (..., {size}, {size}, {channels}), "
                 f"not {frames_THWC.dtype} of {frames_THWC.shape}"
             )
-
-
-def best_precision(device: torch.device) -> Literal["fp32", "bf16"]:
-    """Return "bf16" where the device multiplies in it (CUDA since Ampere, AVX512-BF16, AMX): faster, 40 dB or more.
-
-    Elsewhere bfloat16 is emulated, which is slower than float32.
-    """
-    if device.type == "cuda":
-        in_bf16 = torch.cuda.get_device_capability(device) >= (8, 0)
-    else:
-        in_bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bf16" if in_bf16 else "fp32"
 
 
 def _frames_of(finish: Callable[[], Drawn]) -> NDArray[np.uint8]:

@@ -28,9 +28,9 @@ from worker.jobs import AnimationOptions, Job, JobInput, JobState, new_id
 from worker.settings import UNLIMITED, Settings
 from worker.storage import Storage, open_storage
 
-HANG_S = 300.0
+HANG_S = 100.0
 """How long each wait would take that the cancellation must end; the test's own time limit is near that."""
-SOON_S = 90.0
+SOON_S = 20.0
 """Far above the second or two that it takes, for a machine that is busy with other things."""
 
 
