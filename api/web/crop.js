@@ -18,17 +18,30 @@ export function createCropBox(frame, { label, onChange, onSubject }) {
   for (const corner of CORNERS) box.append(make("span", { class: `corner ${corner}`, "data-corner": corner }));
   const others = make("div", { class: "subjects" });
   let media = { width: 1, height: 1 };
+  let zoom = 1; // below 1 the media are shown smaller, so that a square that reaches outside is seen whole
   let square = null; // {x, y, side}
   let drag = null;
 
   const longer = () => Math.max(media.width, media.height);
-  const percent = (value, shorter) => `${(100 * (value + (longer() - shorter) / 2)) / longer()}%`;
+  const share = (px) => (100 * zoom * px) / longer();
 
   function place(element, [x, y, width, height]) {
-    element.style.left = percent(x, media.width);
-    element.style.top = percent(y, media.height);
-    element.style.width = `${(100 * width) / longer()}%`;
-    element.style.height = `${(100 * height) / longer()}%`;
+    element.style.left = `${50 + share(x - media.width / 2)}%`;
+    element.style.top = `${50 + share(y - media.height / 2)}%`;
+    element.style.width = `${share(width)}%`;
+    element.style.height = `${share(height)}%`;
+  }
+
+  function zoomTo(value) {
+    zoom = value;
+    frame.style.setProperty("--zoom", String(zoom));
+  }
+
+  /** How far the square or the media reach from the middle, in halves of the longer side. */
+  function reach() {
+    const { x, y, side } = square;
+    const far = (from, whole) => Math.max(whole / 2 - from, from + side - whole / 2);
+    return Math.max(1, (2 * Math.max(far(x, media.width), far(y, media.height))) / longer());
   }
 
   function draw() {
@@ -89,7 +102,7 @@ export function createCropBox(frame, { label, onChange, onSubject }) {
   });
   box.addEventListener("pointermove", (event) => {
     if (!drag) return;
-    const scale = longer() / frame.clientWidth;
+    const scale = longer() / (frame.clientWidth * zoom);
     const dx = (event.clientX - drag.fromX) * scale;
     const dy = (event.clientY - drag.fromY) * scale;
     if (!drag.corner) return change({ x: drag.x + dx, y: drag.y + dy, side: drag.side });
@@ -112,6 +125,7 @@ export function createCropBox(frame, { label, onChange, onSubject }) {
       media = { width, height };
       const side = Math.max(w, h);
       square = { x: Math.round(x + (w - side) / 2), y: Math.round(y + (h - side) / 2), side };
+      zoomTo(Math.max(0.6, 1 / reach()));
       box.hidden = false;
       draw();
       others.replaceChildren();
@@ -125,6 +139,7 @@ export function createCropBox(frame, { label, onChange, onSubject }) {
       }
     },
     hide() {
+      zoomTo(1);
       box.hidden = true;
       others.replaceChildren();
     },

@@ -39,7 +39,7 @@ export function createResult(root, { onShown, onBroken, standing }) {
     }
   }
 
-  function going(percent, doing, { canCancel = true } = {}) {
+  function going(percent, doing, { canCancel = true, left = "" } = {}) {
     if (progress.hidden) {
       clear();
       put(poster ? make("img", { src: poster, alt: "" }) : null, "going");
@@ -48,25 +48,22 @@ export function createResult(root, { onShown, onBroken, standing }) {
     const whole = Math.floor(percent ?? 0);
     progress.querySelector(".percent").firstChild.data = String(whole);
     progress.querySelector(".percent").hidden = percent === null;
-    progress.querySelector(".doing").textContent = doing;
+    progress.querySelector(".doing").replaceChildren(doing, make("span", { class: "left" }, left));
     bar.classList.toggle("unknown", percent === null);
     if (percent === null) bar.removeAttribute("aria-valuenow");
     else bar.setAttribute("aria-valuenow", String(whole));
-    bar.setAttribute("aria-valuetext", doing);
+    bar.setAttribute("aria-valuetext", left ? `${doing}, ${left}` : doing);
     bar.firstElementChild.style.width = `${percent ?? 100}%`;
     by("cancel").disabled = !canCancel;
   }
 
   function running(animation) {
     const { status, progress: done, queue_position: before, eta_s: eta } = animation;
-    const left = eta ? ` · about ${span(eta)} left` : "";
-    const canCancel = !animation.cancel_requested;
-    if (animation.cancel_requested) going(done.percent || null, "Canceling …", { canCancel });
-    else if (status === "queued") {
-      const place = before ? `${before} before it in the queue` : "Next in the queue";
-      going(null, `${place}${left}`);
-    } else if (!done.frames_done) going(null, `Reading the motion${left}`);
-    else going(done.percent, `${done.frames_done} of ${count(done.frames_total, "frame")}${left}`);
+    const more = { canCancel: !animation.cancel_requested, left: eta ? `about ${span(eta)} left` : "" };
+    if (animation.cancel_requested) going(done.percent || null, "Canceling …", more);
+    else if (status === "queued") going(null, before ? `${before} before it in the queue` : "Next in the queue", more);
+    else if (!done.frames_done) going(null, "Reading the motion", more);
+    else going(done.percent, `${done.frames_done} of ${count(done.frames_total, "frame")}`, more);
   }
 
   function ended(text) {
