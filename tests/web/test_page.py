@@ -71,6 +71,13 @@ def test_from_a_sample_to_its_result_and_its_end(service: Service, open_page: Op
     assert (tmp_path / "result.mp4").stat().st_size == animation["result"]["size_bytes"]
     assert download.value.suggested_filename == f"{animation['id']}.mp4"
 
+    # Another browser, whose owner prefers calm, has the address only.
+    other = open_page(page.url, motion="reduce")
+    expect(other.locator("#result-panel video")).to_be_visible()
+    expect(other.locator("#source-panel")).to_contain_text("not kept in this browser")
+    expect(other.get_by_role("button", name="Play")).to_be_visible()
+    assert other.locator("#result-panel video").evaluate("video => video.paused")
+
     page.get_by_role("button", name="New animation").click()
     expect(page.locator("#stage-title")).to_have_text("New animation")
     page.reload()

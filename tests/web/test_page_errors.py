@@ -100,12 +100,41 @@ def test_a_file_that_cannot_be_used_is_explained(page: Page) -> None:
     expect(page.locator("#start")).to_be_enabled()
 
 
-def test_without_a_look_ahead_it_can_be_started(api: Service, page: Page) -> None:
+def test_without_a_look_ahead_it_can_be_started_with_the_options_that_were_chosen(api: Service, page: Page) -> None:
     # There is no worker that could look.
     choose_sample(page)
+    expect(page.locator("#ahead[data-state=away]")).to_contain_text("You can start all the same")
+    page.locator("summary").click()
+    page.get_by_label("Absolute").check()
+    page.locator("#smoothing").fill("0.4")
+    page.get_by_label("Back into the whole picture").check()
+    page.get_by_label("Keep the sound of the video").uncheck()
+    page.get_by_label("Part of the video", exact=True).select_option("none")
+    expect(page.locator("#changed")).to_have_text("· 4 changes")
     page.locator("#start").click()
     expect(page.locator(".doing")).to_have_text(re.compile("Next in the queue"))
-    assert only_animation(api)["status"] == "queued"
+    animation = only_animation(api)
+    assert animation["status"] == "queued"
+    wanted = {"motion_transfer": "absolute", "smoothing": 0.4, "paste_back": True, "audio": False}
+    assert {name: animation["options"][name] for name in wanted} == wanted
+    assert (animation["options"]["source_crop"], animation["options"]["driving_crop"]) == ("auto", "none")
+
+
+def test_files_can_be_dropped_wherever(page: Page) -> None:
+    page.evaluate(
+        """async () => {
+            const dropped = new DataTransfer();
+            for (const [name, type] of [["scarf-driving.mp4", "video/mp4"], ["scarf.png", "image/png"]]) {
+                const content = await (await fetch(`samples/${name}`)).blob();
+                dropped.items.add(new File([content], name, {type}));
+            }
+            const event = new DragEvent("drop", {dataTransfer: dropped, bubbles: true, cancelable: true});
+            document.querySelector("#source-frame").dispatchEvent(event);
+        }"""
+    )
+    expect(page.get_by_alt_text("The picture: scarf.png")).to_be_visible()
+    expect(page.locator("#driving-panel video")).to_be_visible()
+    expect(page.locator("#start")).to_be_enabled()
 
 
 def test_one_that_fails_tells_why(api: Service, page: Page) -> None:
