@@ -4,6 +4,8 @@ import { by, make } from "./dom.js";
 import { at, signed } from "./service.js";
 import { count, size, span, VIEW_NAMES } from "./words.js";
 
+const WIDE = 1.5;
+
 /** `onShown(video or null, resume)` when another video is to be played, `onBroken()` when it cannot be loaded. */
 export function createResult(root, { onShown, onBroken, standing }) {
   const frame = root.querySelector(".frame");
@@ -17,6 +19,7 @@ export function createResult(root, { onShown, onBroken, standing }) {
   let poster = "";
 
   function put(element, className = "") {
+    delete by("stage").dataset.wide;
     media?.remove();
     media = element;
     frame.dataset.has = className;
@@ -112,6 +115,13 @@ export function createResult(root, { onShown, onBroken, standing }) {
     if (facts.media_type.startsWith("video/")) {
       const video = make("video", { "aria-label": label, preload: "auto", playsinline: true });
       video.muted = true;
+      // Views that show pictures beside each other have the whole row: they contain what the other panels show.
+      video.addEventListener("loadedmetadata", () => {
+        const shape = video.videoWidth / video.videoHeight;
+        if (video !== media || name === "result" || shape < WIDE) return;
+        frame.style.setProperty("--shape", String(shape));
+        by("stage").dataset.wide = "true";
+      });
       let wasBroken = false;
       video.addEventListener("error", () => {
         if (video !== media || wasBroken) return;
