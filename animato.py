@@ -67,7 +67,9 @@ def up(
 @main.command()
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("driving", type=click.Path(path_type=Path))
-@click.option("-o", "--output", required=True, help="OUT.mp4, or DIR/ for lossless PNG frames.")
+@click.option(
+    "-o", "--output", required=True, help="OUT.mp4, .webm, .gif, .webp or .zip (PNG frames); or DIR/ for PNG frames."
+)
 @animation_options
 @click.option("--fps", default="25", show_default=True, help="Of a folder of frames: 25, 29.97 or 30000/1001.")
 @click.option("--batch-frames", type=click.IntRange(1, 256), help="Frames that go through the network at once. [8]")
@@ -93,6 +95,8 @@ def animate(
         click.echo(f"animato: warning: {warning}", err=True)
     sound = "with sound" if report.has_audio else "no sound"
     click.echo(f"{output}: {report.frames} frames, {report.fps} frames/s, {report.width}×{report.height}, {sound}")
+    for view in report.views:
+        click.echo(f"{view.path}: {view.name}")
 
 
 @main.command()

@@ -119,7 +119,9 @@ async def _linked_job(
     if expires is None and signature is None:
         who = await caller(request, services)
         return await _job(animation_id, await own_job(animation_id, who, services), who, services)
-    await in_thread_soon(services.links.check, animation_id, expires, signature)
+    view = request.path_params.get("name")
+    file = "result" if view is None else f"views/{view}"
+    await in_thread_soon(services.links.check, animation_id, file, expires, signature)
     job = await in_thread(services.job_store.get, animation_id)
     if job is None:
         raise NotFound("The animation of this link was deleted.")
@@ -127,7 +129,7 @@ async def _linked_job(
 
 
 LinkedJobDep = Annotated[Job, Depends(_linked_job)]
-"""The animation that is meant, for its owner or for whoever has a signed link to its result."""
+"""The animation that is meant, for its owner or for whoever has a signed link to this file of it."""
 
 
 def _wait_s(

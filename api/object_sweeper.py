@@ -140,5 +140,5 @@ def _is_orphan(item: StoredObject, job: Job | None) -> bool:
         return True
     # While it is not final, a worker may be about to commit it.
     name = item.key.rpartition("/")[2]
-    is_the_result = job.result is not None and job.result.key == item.key
+    is_the_result = job.result is not None and item.key in job.result.keys
     return job.state.is_terminal and name.startswith("result-") and not is_the_result

@@ -30,6 +30,7 @@ TITLES: dict[str, str] = {
     "idempotency_in_progress": "The same request is being worked on",
     "idempotency_key_reused": "The key was used for another request",
     "invalid_idempotency_key": "The idempotency key cannot be used",
+    "view_not_found": "The animation has no such view",
     "result_gone": "The result is no longer stored",
     "body_too_large": "The request is too large",
     "field_too_large": "A field of the form is too large",

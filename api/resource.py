@@ -10,7 +10,8 @@ from api.dependencies import Services
 from api.schemas import Animation
 from api.threads import in_thread
 from worker.errors import QueueUnavailable
-from worker.jobs import Job, JobState
+from worker.jobs import Job, JobResult, JobState
+from worker.result_formats import ViewName
 
 
 async def shown(job: Job, services: Services, root_path: str) -> Animation:
@@ -29,8 +30,23 @@ def public(
     job: Job, services: Services, root_path: str, *, queue_position: int | None = None, eta_s: int | None = None
 ) -> Animation:
     """The same without looking anything up: with its link, but without place and end unless they are given."""
-    link = services.links.link(job.id, root_path) if job.state is JobState.SUCCEEDED else None
-    return Animation.of(job, queue_position=queue_position, eta_s=eta_s, root_path=root_path, result_link=link)
+    done = job.result if job.state is JobState.SUCCEEDED else None
+    return Animation.of(
+        job,
+        queue_position=queue_position,
+        eta_s=eta_s,
+        root_path=root_path,
+        result_link=services.links.link(job.id, "result", root_path) if done else None,
+        view_links=_view_links(done, job.id, services, root_path) if done else {},
+    )
+
+
+def _view_links(result: JobResult, job_id: str, services: Services, root_path: str) -> dict[ViewName, str]:
+    links: dict[ViewName, str] = {}
+    for name in result.views:
+        if link := services.links.link(job_id, f"views/{name}", root_path):
+            links[name] = link.url
+    return links
 
 
 async def resource(job: Job, request: Request, response: Response, services: Services) -> Animation:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-from pydantic.config import JsonDict
 
 from api.problem_catalog import title_of, type_of
+from api.schema_examples import ANIMATION_EXAMPLE
 from worker.catalog import ModelFacts
 from worker.jobs import AnimationOptions, ImageFacts, Job, JobError, JobResult, JobState, VideoFacts, as_utc
+from worker.result_formats import ViewName
 
 
 class PublicModel(BaseModel):
@@ -63,7 +66,7 @@ class AnimationInput(PublicModel):
 
 
 class AnimationResult(PublicModel):
-    """The video at `links.result`."""
+    """The file at `links.result`."""
 
     media_type: str
     size_bytes: int
@@ -78,9 +81,27 @@ class AnimationResult(PublicModel):
     source_crop: str | None = Field(description="The square that was animated, as the option of this name takes it.")
     driving_crop: str | None = Field(description="The square of the video that was followed.")
     reference_frame: int | None = Field(description="The driving frame that motion was measured from.")
+    held_frames: tuple[tuple[int, int], ...] = Field(
+        description="Driving frames without a usable picture, in whose place the last motion was held: first and last "
+        "of each stretch."
+    )
     warnings: tuple[str, ...] = Field(description="What was done differently from what was asked, in sentences.")
     url: str | None = Field(description="A link to the video that works without a key until `url_expires_at`.")
     url_expires_at: datetime | None
+
+
+class AnimationView(PublicModel):
+    """An extra video of an animation."""
+
+    url: str = Field(
+        description="A link to the video that works without a key until `result.url_expires_at`; where there are no "
+        "such links, its path."
+    )
+    media_type: str
+    size_bytes: int
+    sha256: str
+    width: int
+    height: int
 
 
 class AnimationError(PublicModel):
@@ -126,6 +147,7 @@ class Animation(PublicModel):
     input: AnimationInput
     options: AnimationOptions
     result: AnimationResult | None
+    views: dict[ViewName, AnimationView] = Field(description="Those that `options.views` asked for, once it succeeded.")
     error: AnimationError | None
     links: AnimationLinks
 
@@ -138,8 +160,12 @@ class Animation(PublicModel):
         eta_s: int | None = None,
         root_path: str = "",
         result_link: tuple[str, datetime] | None = None,
+        view_links: Mapping[ViewName, str] = MappingProxyType({}),
     ) -> Animation:
-        """The public side of a record. `result_link` is a link to its result, and when that expires."""
+        """The public side of a record. `result_link` is a link to its result, and when that expires.
+
+        `view_links` has those to its views, as far as there are any.
+        """
         path = f"{root_path}/animations/{job.id}"
         done = job.state is JobState.SUCCEEDED
         return cls(
@@ -158,6 +184,7 @@ class Animation(PublicModel):
             input=AnimationInput(source_image=job.input.source, driving_video=job.input.driving),
             options=job.options,
             result=_public_result(job.result, result_link) if job.result and done else None,
+            views=_public_views(job.result, path, view_links) if job.result and done else {},
             error=_public_error(job.error) if job.error and job.state is JobState.FAILED else None,
             links=AnimationLinks(
                 self=path,
@@ -218,64 +245,15 @@ class Readiness(PublicModel):
 
 def _public_result(result: JobResult, link: tuple[str, datetime] | None) -> AnimationResult:
     url, expires_at = link or (None, None)
-    return AnimationResult(**result.model_dump(exclude={"key"}), url=url, url_expires_at=expires_at)
+    return AnimationResult(**result.model_dump(exclude={"key", "views"}), url=url, url_expires_at=expires_at)
+
+
+def _public_views(result: JobResult, path: str, links: Mapping[ViewName, str]) -> dict[ViewName, AnimationView]:
+    return {
+        name: AnimationView(**view.model_dump(exclude={"key"}), url=links.get(name, f"{path}/views/{name}"))
+        for name, view in result.views.items()
+    }
 
 
 def _public_error(error: JobError) -> AnimationError:
     return AnimationError(type=type_of(error.code), title=title_of(error.code), **error.model_dump())
-
-
-ANIMATION_EXAMPLE: JsonDict = {
-    "id": "anm_01kar5x8m2q7v9w3e6z0h4t1yc",
-    "object": "animation",
-    "status": "processing",
-    "progress": {"percent": 42, "frames_done": 63, "frames_total": 150},
-    "queue_position": None,
-    "eta_s": 4,
-    "attempt": 1,
-    "retry_of": None,
-    "cancel_requested": False,
-    "created_at": "2026-11-23T01:09:01.123000Z",
-    "started_at": "2026-11-23T01:09:02.004000Z",
-    "finished_at": None,
-    "expires_at": None,
-    "input": {
-        "source_image": {
-            "media_type": "image/png",
-            "width": 512,
-            "height": 512,
-            "size_bytes": 204_812,
-            "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
-        },
-        "driving_video": {
-            "media_type": "video/mp4",
-            "codec": "h264",
-            "width": 640,
-            "height": 360,
-            "fps": "25/1",
-            "frames": 150,
-            "duration_s": 6.0,
-            "rotation_deg": 0,
-            "variable_frame_rate": False,
-            "has_audio": True,
-            "has_alpha": False,
-            "size_bytes": 456_112,
-            "sha256": "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752",
-        },
-    },
-    "options": {
-        "model": "avatars-256",
-        "motion_transfer": "relative",
-        "relative_jacobian": True,
-        "adapt_scale": False,
-        "audio": True,
-    },
-    "result": None,
-    "error": None,
-    "links": {
-        "self": "/animations/anm_01kar5x8m2q7v9w3e6z0h4t1yc",
-        "events": "/animations/anm_01kar5x8m2q7v9w3e6z0h4t1yc/events",
-        "result": None,
-        "cancel": "/animations/anm_01kar5x8m2q7v9w3e6z0h4t1yc/cancel",
-    },
-}

@@ -1,7 +1,7 @@
-"""Links to a result that work without a key until they expire.
+"""Links to a result or a view that work without a key until they expire.
 
-A link names the animation and the time of its end, and carries their HMAC under a secret of the installation. Nothing
-is stored for a link: it ends by itself, or all of them with their secret.
+A link names the animation, which of its files is meant, and the time of its end, and carries the HMAC of these under a
+secret of the installation. Nothing is stored for a link: it ends by itself, or all of them with their secret.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class LinkSigner:
             self._redis.set(_SECRET, secrets.token_hex(32), nx=True)
             self._secret = str(self._redis.get(_SECRET) or "")
 
-    def link(self, job_id: str, root_path: str) -> SignedLink | None:
-        """A link to the result of an animation; None as long as the secret is not known.
+    def link(self, job_id: str, file: str, root_path: str) -> SignedLink | None:
+        """A link to a file of an animation (`result`, `views/flow`); None as long as the secret is not known.
 
         All links of a while have the same end, so that an animation that does not change is answered with the same
         bytes, and its ETag holds.
@@ -55,13 +55,14 @@ class LinkSigner:
         if not self._secret:
             return None
         expires = (int(time.time()) // self._ttl_s + 2) * self._ttl_s
-        path = f"/animations/{job_id}/result?expires={expires}&signature={self._signature(job_id, str(expires))}"
+        signature = self._signature(job_id, file, str(expires))
+        path = f"/animations/{job_id}/{file}?expires={expires}&signature={signature}"
         return SignedLink((self._public_url or root_path) + path, as_utc(expires))
 
-    def check(self, job_id: str, expires: str | None, signature: str | None) -> None:
+    def check(self, job_id: str, file: str, expires: str | None, signature: str | None) -> None:
         """Raises Forbidden for a link that is not ours or not any more, QueueUnavailable."""
         self.load()
-        known = self._signature(job_id, expires or "")
+        known = self._signature(job_id, file, expires or "")
         if not self._secret or not hmac.compare_digest(known.encode(), (signature or "").encode()):
             raise Forbidden("The link is not one of this service, or a part of it is missing.", code="link_invalid")
         if int(expires or 0) <= time.time():
@@ -71,6 +72,6 @@ class LinkSigner:
                 hint="GET /animations/{id}, with a key, has a new one in result.url.",
             )
 
-    def _signature(self, job_id: str, expires: str) -> str:
-        signed = hmac.digest(self._secret.encode(), f"result\n{job_id}\n{expires}".encode(), "sha256")
+    def _signature(self, job_id: str, file: str, expires: str) -> str:
+        signed = hmac.digest(self._secret.encode(), f"{file}\n{job_id}\n{expires}".encode(), "sha256")
         return base64.urlsafe_b64encode(signed).rstrip(b"=").decode()

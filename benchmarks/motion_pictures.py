@@ -15,7 +15,9 @@ from model.networks.keypoints import Keypoints
 from worker import media, pictures
 from worker.engine.animation import animate_video
 from worker.engine.process import WorkerProcess
+from worker.engine.view_drawing import beside
 from worker.jobs import AnimationOptions
+from worker.result_formats import VIEW_NAMES
 from worker.settings import UNLIMITED, Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -82,6 +84,40 @@ def paste_back_picture() -> None:
     Image.fromarray(np.concatenate(sheet)).save(OUTPUT / "paste-back.png", optimize=True)
 
 
+def views_picture() -> None:
+    """The four views of the moment of the sample pair at which most had to be invented."""
+    source, driving = (ROOT / "api" / "samples" / name for name in ("source.png", "driving.mp4"))
+    facts = media.probe_video(driving, UNLIMITED)
+    frames_THWC = np.concatenate(list(media.read_frames(driving, facts, batch_frames=16)))[::4]
+    with tempfile.TemporaryDirectory() as name:
+        clip = Path(name) / "clip.mp4"
+        media.write_video(clip, [frames_THWC], fps=Fraction(25), width=256, height=256)
+        report = animate_video(
+            source,
+            clip,
+            media.probe_video(clip, UNLIMITED),
+            Path(name) / "out.mp4",
+            WorkerProcess(Settings()).animator("avatars-256"),
+            AnimationOptions(views=",".join(VIEW_NAMES)),
+            limits=UNLIMITED,
+            batch_frames=4,
+        )
+        views = {}
+        for view in report.views:
+            batches = media.read_frames(view.path, media.probe_video(view.path, UNLIMITED), batch_frames=16)
+            views[view.name] = np.concatenate(list(batches))
+    moment = int(views["occlusion"].mean((1, 2, 3)).argmin())
+    shown = {name: frames_THWC[moment] for name, frames_THWC in views.items()}
+    above_HWC = beside([shown["comparison"], np.full_like(shown["occlusion"], 255)])
+    below_HWC = beside([shown["keypoints"], shown["flow"], shown["occlusion"]])
+    gap_HWC = np.full((4, above_HWC.shape[1], 3), 255, np.uint8)
+    sheet = Image.fromarray(np.concatenate([above_HWC, gap_HWC, below_HWC]))
+    draw = ImageDraw.Draw(sheet)
+    draw.multiline_text((800, 90), "above: comparison\n\nbelow: keypoints, flow, occlusion", fill="black")
+    sheet.save(OUTPUT / "views.png", optimize=True)
+
+
 if __name__ == "__main__":
     print(smoothing_picture())
     paste_back_picture()
+    views_picture()

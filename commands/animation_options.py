@@ -31,6 +31,10 @@ _OPTIONS = (
     click.option("--size", type=int, help="Pixels a side of the animated square, 64 to 2048. [the model's]"),
     click.option("--paste-back", is_flag=True, help="Put the animated square back into the whole of SOURCE."),
     click.option("--audio/--no-audio", default=True, show_default=True, help="Keep the driving video's sound."),
+    click.option(
+        "--format", type=click.Choice(["mp4", "webm", "gif", "webp", "png"]), help="[by the name of the result]"
+    ),
+    click.option("--views", help="Extra videos: comparison, keypoints, flow, occlusion; separated by commas."),
 )
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from worker.errors import InvalidOptions
+from worker.result_formats import VIEWS_PATTERN, FormatName
 from worker.squares import CROP_PATTERN
 
 _MOST_SUBJECTS = 15
@@ -66,7 +67,17 @@ class AnimationOptions(BaseModel):
     paste_back: bool = Field(
         default=False, description="Put the animated square back into the whole picture; the result has its size."
     )
-    audio: bool = Field(default=True, description="Keep the sound of the driving video.")
+    audio: bool = Field(default=True, description="Keep the sound of the driving video, where `format` holds it.")
+    format: FormatName = Field(
+        default="mp4", description="Of the result. `png` is a ZIP archive of lossless frames; `gif` and `webp` move."
+    )
+    views: str | None = Field(
+        default=None,
+        max_length=100,
+        pattern=VIEWS_PATTERN,
+        description="Extra videos of the same animation, separated by commas: `comparison` (source, driving, result), "
+        "`keypoints` (with their Jacobians' axes), `flow` (as colours) and `occlusion`.",
+    )
 
 
 def check_reference_frame(wanted: str, frames: int) -> None:

@@ -16,6 +16,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict, computed_field
 
 from worker.animation_options import AnimationOptions
+from worker.result_formats import ViewName
 
 TASK_NAME = "animato.animate"
 QUEUE_NAME = "animations"
@@ -84,6 +85,8 @@ class VideoFacts(BaseModel):
     audio_note: str | None = None
     """Why `has_audio` is false although the video has a sound track, in a sentence."""
     has_alpha: bool
+    damaged_frames: tuple[tuple[int, int], ...] = ()
+    """Those that cannot be decoded, first and last of each stretch; their places are kept."""
     size_bytes: int
     sha256: str
 
@@ -123,6 +126,19 @@ class JobContext(BaseModel):
     webhook: WebhookTarget | None = None
 
 
+class JobView(BaseModel):
+    """An extra video of an animation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    key: str
+    media_type: str
+    size_bytes: int
+    sha256: str
+    width: int
+    height: int
+
+
 class JobResult(BaseModel):
     """The one visible result of an animation."""
 
@@ -143,7 +159,16 @@ class JobResult(BaseModel):
     """The square that was animated, as the option takes it."""
     driving_crop: str | None = None
     reference_frame: int | None = None
+    held_frames: tuple[tuple[int, int], ...] = ()
+    """Driving frames in whose place the last motion was held: first and last of each stretch."""
     warnings: tuple[str, ...] = ()
+    views: dict[ViewName, JobView] = {}
+    """Visible with the result, and gone with it."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """All objects of it in the storage."""
+        return (self.key, *(view.key for view in self.views.values()))
 
 
 class JobError(BaseModel):

@@ -4,7 +4,8 @@
     probe_video         file → VideoFacts, by decoding all of it once              media_header, media_probe
     probe_frames_folder folder of pictures → VideoFacts                            media_folder
     read_frames         file or folder → batches of uint8_THWC, exactly as many    media_frames
-    write_video         frames, exact rate, sound of the driving clip → MP4        media_encoding
+    write_video         frames, exact rate, sound of the driving clip → a file     media_encoding
+    VideoWriter         the same, frame by frame
 
 ffmpeg always runs as a confined child process (`media_process`), every untrusted file is opened under guard
 (`media_guard`), and timestamps become one constant rate (`media_timing`).
@@ -14,7 +15,7 @@ list in `media_formats`; still pictures; files that a decoding error would cut s
 
 from __future__ import annotations
 
-from worker.media_encoding import WrittenVideo, write_video
+from worker.media_encoding import VideoWriter, WrittenVideo, write_video
 from worker.media_folder import FOLDER_MEDIA_TYPE, probe_frames_folder
 from worker.media_formats import DRIVING_MEDIA_TYPES, SNIFF_BYTES, SOURCE_MEDIA_TYPES, sniff
 from worker.media_frames import read_frames
@@ -25,6 +26,7 @@ __all__ = [
     "FOLDER_MEDIA_TYPE",
     "SNIFF_BYTES",
     "SOURCE_MEDIA_TYPES",
+    "VideoWriter",
     "WrittenVideo",
     "probe_frames_folder",
     "probe_video",

@@ -1,4 +1,4 @@
-"""The result: H.264 in MP4 with the sound of the driving clip.
+"""The result: frames as a video at an exact rate, with the sound of the driving clip where the format holds it.
 
 The picture is encoded first, while frames come in; the sound is added by a second run that copies the picture. So the
 sound can be cut to the number of frames that really came, and a broken sound track can never cost the picture.
@@ -9,40 +9,41 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import numpy as np
 
 from worker.errors import EncodingFailed, MediaRejected
+from worker.media_encoders import ENCODERS, Encoder
+from worker.media_formats import DEMUXERS
 from worker.media_guard import file_url, guarded_input, raw_input
 from worker.media_header import decodes_audio, video_media_type
 from worker.media_process import Ffmpeg
+from worker.media_stills import StillsWriter
+from worker.result_formats import RESULT_FORMATS, FormatName
 from worker.settings import UNLIMITED
 
-# `veryfast` at a fixed quality: the encoder shares the processor with the network, and the slower presets would
-# save some kilobytes of a small file at several times the work.
-_ENCODER = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "18", "-profile:v", "high")
-_COLOURS = ("-color_range", "tv", "-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709")
-# ffmpeg forgets primaries and transfer of the options above when the frames do not say them, and browsers that miss any
-# of the three take a small video for BT.601: greener greens.
-_TO_YUV = (
-    "scale=flags=bicubic+accurate_rnd+full_chroma_inp:out_color_matrix=bt709:out_range=tv,format=yuv420p,"
-    "setparams=color_primaries=bt709:color_trc=bt709"
-)
 _AUDIO_FORMAT = "aformat=sample_rates=44100|48000:channel_layouts=mono|stereo"
-_PLAIN_FILE = ("-map_metadata", "-1", "-map_chapters", "-1", "-fflags", "+bitexact", "-movflags", "+faststart")
 _STALL_TIMEOUT_S = 120.0
 _MUX_TIMEOUT_S = 600.0
 _FIRST_FRAME_TIMEOUT_S = 30.0
 _PICTURE_MAX_BYTES = 64 << 30  # far above any result; what it keeps from happening is a full disk
-_AUDIO_MAX_BYTES_PER_S = 80_000  # the largest AAC frames that exist, in stereo at 48 kHz
+_AUDIO_MAX_BYTES_PER_S = 80_000  # the largest AAC frames that exist, in stereo at 48 kHz; Opus has smaller ones
+_GIF_MAX_FPS = 50
 _INDEX_MAX_BYTES = 16 << 20
 _FIRST_PTS = re.compile(r"\] n: *0 pts: *-?\d+ pts_time:(-?[\d.]+)")
 
 _NO_AUDIO = "The sound of the driving video could not be decoded and was left out."
+_SILENT_FORMAT = "{} holds no sound: that of the driving video was left out."
+_GIF_TOO_QUICK = (
+    "GIF counts hundredths of a second, and players slow down what changes more often than every two: they may show it "
+    "slower than it is."
+)
 _DAMAGED_AUDIO = "The sound of the driving video is damaged; it was kept as far as it could be decoded."
 
 
@@ -53,10 +54,122 @@ class WrittenVideo:
     frames: int
     width: int
     height: int
-    """Even: an odd side got one more line."""
+    """In MP4 and WebM even: an odd side got one more line."""
     duration_s: float
     has_audio: bool
     warnings: tuple[str, ...] = ()
+
+
+class VideoWriter:
+    """Takes frames one by one and writes `path`; use it in a `with` block, and end it with `finish`.
+
+    `audio_from` is the (untrusted) driving clip whose sound is kept, in step with its first picture and cut at the
+    end of ours. The file appears under its name only when it is complete; without `finish` nothing is left behind.
+    For `png`, `path` may be a folder: then the frames are in it, and not in an archive.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        fps: Fraction,
+        width: int,
+        height: int,
+        video_format: FormatName = "mp4",
+        audio_from: Path | None = None,
+    ) -> None:
+        self._path, self._fps, self._audio_from = path, fps, audio_from
+        self._format: FormatName = video_format
+        self._size = width, height
+        self._count = 0
+        stem = path.with_name(f".{path.name[:64]}.{secrets.token_hex(4)}")
+        self._picture, self._complete = Path(f"{stem}.picture"), Path(f"{stem}.complete")
+        encoder = ENCODERS.get(video_format)
+        even = encoder is not None and encoder.even
+        self._written_size = (width + width % 2, height + height % 2) if even else self._size
+        self._stills = None if encoder else StillsWriter(path)
+        self._ffmpeg = encoder and self._encoding(encoder)
+
+    def __enter__(self) -> Self:
+        (self._ffmpeg or self._stills).__enter__()  # pyright: ignore[reportOptionalMemberAccess]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            (self._ffmpeg or self._stills).__exit__(kind, error, trace)  # pyright: ignore[reportOptionalMemberAccess]
+        finally:
+            self._picture.unlink(missing_ok=True)
+            self._complete.unlink(missing_ok=True)
+
+    def write(self, frame_HWC: np.ndarray) -> None:
+        """Take one frame, `uint8_HWC` RGB. Raises EncodingFailed."""
+        width, height = self._size
+        if frame_HWC.shape != (height, width, 3) or frame_HWC.dtype != np.uint8:
+            raise EncodingFailed(
+                f"A frame is {frame_HWC.shape} {frame_HWC.dtype}, not {(height, width, 3)}.", retryable=False
+            )
+        if self._written_size != self._size:
+            odd = ((0, self._written_size[1] - height), (0, self._written_size[0] - width), (0, 0))
+            frame_HWC = np.pad(frame_HWC, odd, mode="edge")
+        if self._stills:
+            self._stills.write(frame_HWC)
+        elif self._ffmpeg:
+            try:
+                self._ffmpeg.feed(np.ascontiguousarray(frame_HWC).data.cast("B"), stall_timeout_s=_STALL_TIMEOUT_S)
+            except BrokenPipeError:
+                self._end_encoding(gone=True)
+            except TimeoutError:
+                raise EncodingFailed("The encoder stopped taking frames.") from None
+        self._count += 1
+
+    def finish(self) -> WrittenVideo:
+        """Complete the file under its name. Raises EncodingFailed."""
+        if self._count == 0:
+            raise EncodingFailed("There are no frames to encode.", retryable=False)
+        duration_s = self._count / self._fps
+        has_audio, warnings = False, ()
+        if self._stills:
+            self._stills.finish()
+        else:
+            self._end_encoding()
+            if self._audio_from is not None and RESULT_FORMATS[self._format].holds_sound:
+                has_audio, warnings = _add_audio(
+                    self._picture, self._audio_from, duration_s, self._complete, self._format
+                )
+            os.replace(self._complete if has_audio else self._picture, self._path)
+        if self._audio_from is not None and not RESULT_FORMATS[self._format].holds_sound:
+            warnings = (_SILENT_FORMAT.format(self._format.upper()),)
+        if self._format == "gif" and self._fps > _GIF_MAX_FPS:
+            warnings = (*warnings, _GIF_TOO_QUICK)
+        return WrittenVideo(
+            frames=self._count,
+            width=self._written_size[0],
+            height=self._written_size[1],
+            duration_s=round(float(duration_s), 6),
+            has_audio=has_audio,
+            warnings=warnings,
+        )
+
+    def _encoding(self, encoder: Encoder) -> Ffmpeg:
+        arguments = [
+            *raw_input(*self._written_size, self._fps),
+            *("-vf", encoder.filters, *encoder.picture, "-fps_mode", "passthrough"),
+            *(*encoder.container, "-y", file_url(self._picture)),
+        ]
+        return Ffmpeg(arguments, feeds=True, writes_bytes=_PICTURE_MAX_BYTES)
+
+    def _end_encoding(self, *, gone: bool = False) -> None:
+        assert self._ffmpeg is not None
+        try:
+            status = self._ffmpeg.finish(timeout_s=_STALL_TIMEOUT_S)
+        except BrokenPipeError:
+            gone, status = True, self._ffmpeg.finish(timeout_s=_STALL_TIMEOUT_S)
+        except TimeoutError:
+            raise EncodingFailed("The encoder stopped taking frames.") from None
+        if gone or status != 0:
+            raise EncodingFailed(f"The result could not be encoded ({self._ffmpeg.complaint(self._picture)}).")
 
 
 def write_video(
@@ -66,74 +179,25 @@ def write_video(
     fps: Fraction,
     width: int,
     height: int,
+    video_format: FormatName = "mp4",
     audio_from: Path | None = None,
 ) -> WrittenVideo:
-    """Writes `frames` (`uint8_HWC` or batches `uint8_THWC`, RGB) as an MP4 with exactly as many frames at `fps`.
+    """Writes `frames` (`uint8_HWC` or batches `uint8_THWC`, RGB) with exactly as many frames at `fps`.
 
-    `audio_from` is the (untrusted) driving clip whose sound is kept, in step with its first picture and cut at the
-    end of ours. The file appears under its name only when it is complete; an error, also one raised by `frames`,
-    leaves nothing behind.
+    The rest is that of `VideoWriter`. An error, also one raised by `frames`, leaves nothing behind.
     """
-    stem = path.with_name(f".{path.name[:64]}.{secrets.token_hex(4)}")
-    picture, complete = Path(f"{stem}.picture"), Path(f"{stem}.complete")
-    even_width, even_height = width + width % 2, height + height % 2
-    try:
-        count = _encode(picture, _even(frames, width, height), fps, even_width, even_height)
-        duration_s = count / fps
-        has_audio, warnings = False, ()
-        if audio_from is not None:
-            has_audio, warnings = _add_audio(picture, audio_from, duration_s, complete)
-        os.replace(complete if has_audio else picture, path)
-    finally:
-        picture.unlink(missing_ok=True)
-        complete.unlink(missing_ok=True)
-    return WrittenVideo(
-        frames=count,
-        width=even_width,
-        height=even_height,
-        duration_s=round(float(duration_s), 6),
-        has_audio=has_audio,
-        warnings=warnings,
-    )
+    with VideoWriter(
+        path, fps=fps, width=width, height=height, video_format=video_format, audio_from=audio_from
+    ) as writer:
+        for batch in frames:
+            for frame_HWC in batch if batch.ndim == 4 else batch[None]:
+                writer.write(frame_HWC)
+        return writer.finish()
 
 
-def _encode(target: Path, frames: Iterable[np.ndarray], fps: Fraction, width: int, height: int) -> int:
-    arguments = [
-        *raw_input(width, height, fps),
-        *("-vf", _TO_YUV, *_ENCODER, *_COLOURS, "-fps_mode", "passthrough", *_PLAIN_FILE),
-        *("-f", "mp4", "-y", file_url(target)),
-    ]
-    count = 0
-    with Ffmpeg(arguments, feeds=True, writes_bytes=_PICTURE_MAX_BYTES) as ffmpeg:
-        try:
-            for frame in frames:
-                ffmpeg.feed(frame.data.cast("B"), stall_timeout_s=_STALL_TIMEOUT_S)
-                count += 1
-            if count == 0:
-                raise EncodingFailed("There are no frames to encode.", retryable=False)
-            status = ffmpeg.finish(timeout_s=_STALL_TIMEOUT_S)
-        except BrokenPipeError:
-            status = ffmpeg.finish(timeout_s=_STALL_TIMEOUT_S) or 1
-        except TimeoutError:
-            raise EncodingFailed("The encoder stopped taking frames.") from None
-        if status != 0:
-            raise EncodingFailed(f"The result could not be encoded ({ffmpeg.complaint(target)}).")
-    return count
-
-
-def _even(frames: Iterable[np.ndarray], width: int, height: int) -> Iterator[np.ndarray]:
-    """Single contiguous frames; H.264 in 4:2:0 needs even sides, so an odd one repeats its last line."""
-    odd = ((0, height % 2), (0, width % 2), (0, 0))
-    for batch in frames:
-        for frame in batch if batch.ndim == 4 else batch[None]:
-            if frame.shape != (height, width, 3) or frame.dtype != np.uint8:
-                raise EncodingFailed(
-                    f"A frame is {frame.shape} {frame.dtype}, not {(height, width, 3)}.", retryable=False
-                )
-            yield np.ascontiguousarray(np.pad(frame, odd, mode="edge") if any(map(any, odd)) else frame)
-
-
-def _add_audio(picture: Path, audio_from: Path, duration_s: Fraction, target: Path) -> tuple[bool, tuple[str, ...]]:
+def _add_audio(
+    picture: Path, audio_from: Path, duration_s: Fraction, target: Path, video_format: FormatName
+) -> tuple[bool, tuple[str, ...]]:
     """Whether `target` now is `picture` with sound, and what went wrong."""
     try:
         media_type = video_media_type(audio_from)
@@ -141,6 +205,7 @@ def _add_audio(picture: Path, audio_from: Path, duration_s: Fraction, target: Pa
         return False, (_NO_AUDIO,)
     if not decodes_audio(audio_from, media_type, UNLIMITED):
         return False, (_NO_AUDIO,)
+    container, encoder = RESULT_FORMATS[video_format], ENCODERS[video_format]
     guarded = guarded_input(audio_from, media_type, max_pixels=UNLIMITED.video_max_pixels)
     start_s = _first_picture_s(guarded)
     sound = [
@@ -150,10 +215,10 @@ def _add_audio(picture: Path, audio_from: Path, duration_s: Fraction, target: Pa
         f"atrim=end={float(duration_s):.6f}",
     ]
     arguments = [
-        *("-protocol_whitelist", "file", "-f", "mov", "-i", file_url(picture)),
+        *("-protocol_whitelist", "file", "-f", DEMUXERS[container.media_type], "-i", file_url(picture)),
         *("-vn", "-sn", "-dn", *guarded),
-        *("-map", "0:v:0", "-map", "1:a:0", "-c:v", "copy", "-af", ",".join(sound), "-c:a", "aac", "-b:a", "160k"),
-        *("-max_error_rate", "1", *_PLAIN_FILE, "-f", "mp4", "-y", file_url(target)),
+        *("-map", "0:v:0", "-map", "1:a:0", "-c:v", "copy", "-af", ",".join(sound), *encoder.sound),
+        *("-max_error_rate", "1", *encoder.container, "-y", file_url(target)),
     ]
     largest = picture.stat().st_size + round(duration_s * _AUDIO_MAX_BYTES_PER_S) + _INDEX_MAX_BYTES
     timeout_s = _MUX_TIMEOUT_S + float(duration_s)

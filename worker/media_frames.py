@@ -44,7 +44,7 @@ def read_frames(
 
     `facts` must come from `probe_video` or `probe_frames_folder` of the same file. A decoding error, or another number
     of frames than the probe counted, raises `MediaRejected`: nothing is dropped or repeated in silence. Closing the
-    iterator early ends ffmpeg.
+    iterator early ends ffmpeg. In the places of `facts.damaged_frames` is the frame before, or what is left of theirs.
     """
     if square_px:
         framing = Framing(centre_square(facts.width, facts.height), square_px, square_px)
@@ -54,10 +54,17 @@ def read_frames(
     header = read_header(path, limits)
     width, height = _decoded_size(facts, framing)
     channels = 4 if facts.has_alpha else 3
+    opened = guarded_input(
+        path,
+        header.media_type,
+        max_pixels=limits.video_max_pixels,
+        video_decoder=header.alpha_decoder,
+        damaged=bool(facts.damaged_frames),
+    )
     arguments = [
-        *guarded_input(path, header.media_type, max_pixels=limits.video_max_pixels, video_decoder=header.alpha_decoder),
-        *("-xerror", "-map", "0:V:0", "-vf", _filters(facts, header, framing)),
-        *(("-frames:v", str(facts.frames)) if facts.variable_frame_rate else ()),
+        *(*opened, *(() if facts.damaged_frames else ("-xerror",)), "-map", "0:V:0"),
+        *("-vf", _filters(facts, header, framing)),
+        *(("-frames:v", str(facts.frames)) if _resampled(facts) else ()),
         *("-fps_mode", "passthrough", "-f", "rawvideo", "-"),
     ]
     with Ffmpeg(arguments, timeout_s=limits.decode_timeout_s, yields=True) as ffmpeg:
@@ -77,6 +84,11 @@ def read_frames(
                 raise _damaged(done + surplus, facts.frames, "it has more frames now" if surplus else "at its end")
         except TimeoutError:
             raise decoding_timeout() from None
+
+
+def _resampled(facts: VideoFacts) -> bool:
+    """Whether frames are repeated or left out so that each is at its time."""
+    return facts.variable_frame_rate or bool(facts.damaged_frames)
 
 
 def _damaged(decoded: int, expected: int, reason: str) -> MediaRejected:
@@ -101,7 +113,7 @@ def _framed(frames_THWC: np.ndarray, facts: VideoFacts, framing: Framing | None)
 
 def _filters(facts: VideoFacts, header: Header, framing: Framing | None) -> str:
     chain = []
-    if facts.variable_frame_rate:
+    if _resampled(facts):
         fps = Fraction(facts.fps)
         chain += [
             "setpts=PTS-STARTPTS",

@@ -12,8 +12,12 @@ _THREADS = "2"
 _MAX_STREAMS = "64"
 
 
-def guarded_input(path: Path, media_type: str, *, max_pixels: int, video_decoder: str | None = None) -> list[str]:
+def guarded_input(
+    path: Path, media_type: str, *, max_pixels: int, video_decoder: str | None = None, damaged: bool = False
+) -> list[str]:
     """The arguments that open an untrusted file: guards first, then `-i`.
+
+    `damaged`: so that a frame with errors in it comes out the same each time, one thread decodes.
 
     The absolute path behind `file:` keeps a name such as `-y`, `a:b.mp4` or `http://x` a mere name.
     """
@@ -24,7 +28,7 @@ def guarded_input(path: Path, media_type: str, *, max_pixels: int, video_decoder
         *("-codec_whitelist", ",".join(VIDEO_DECODERS + AUDIO_DECODERS)),
         *("-max_pixels", str(max_pixels)),
         *("-max_streams", _MAX_STREAMS),
-        *("-threads", _THREADS),
+        *("-threads", "1" if damaged else _THREADS),
         *(("-c:v", video_decoder) if video_decoder else ()),
         *("-f", demuxer),
         *("-i", file_url(path)),

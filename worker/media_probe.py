@@ -1,4 +1,4 @@
-"""What a driving video is, found by decoding all of it once."""
+"""What a driving video is, found by decoding all of it once; twice when some of it is damaged."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from worker.errors import MediaRejected, MediaTooLarge
 from worker.jobs import VideoFacts
+from worker.media_damage import DamageNotes, Repaired, repair
 from worker.media_guard import guarded_input
 from worker.media_header import (
     Header,
@@ -21,7 +22,7 @@ from worker.media_header import (
     too_many_pixels,
 )
 from worker.media_process import Ffmpeg
-from worker.media_timing import find_timing
+from worker.media_timing import Timing, find_timing
 from worker.settings import MediaLimits
 
 _SAMPLE_ASPECT_MAX = 16
@@ -52,10 +53,15 @@ def probe_video(path: Path, limits: MediaLimits) -> VideoFacts:
     if size_bytes > limits.video_max_bytes:
         raise MediaTooLarge(f"The video has {size_bytes} bytes; at most {limits.video_max_bytes} are allowed.")
     header = read_header(path, limits)
-    decoded = _decode(path, header, limits)
-    timing = find_timing(
-        decoded.ticks, decoded.last_ticks, decoded.tick_s, decoded.nominal_fps, holds_last=header.is_picture
-    )
+    decoded, damaged = _decode(path, header, limits), ()
+    if isinstance(decoded, MediaRejected):
+        repaired, decoded = _decode_around_damage(path, header, limits, decoded)
+        timing = Timing(fps=repaired.fps, frames=repaired.frames, variable=repaired.variable)
+        damaged = repaired.damaged
+    else:
+        timing = find_timing(
+            decoded.ticks, decoded.last_ticks, decoded.tick_s, decoded.nominal_fps, holds_last=header.is_picture
+        )
     if timing.fps > limits.video_max_fps:
         raise MediaRejected(
             f"The video has {float(timing.fps):.2f} frames a second; at most {limits.video_max_fps} are allowed.",
@@ -84,16 +90,43 @@ def probe_video(path: Path, limits: MediaLimits) -> VideoFacts:
         has_audio=has_audio,
         audio_note=None if has_audio or header.audio_codec is None else _no_sound(header.audio_codec),
         has_alpha=bool(_ALPHA_FORMATS.match(decoded.pixel_format)),
+        damaged_frames=damaged,
         size_bytes=size_bytes,
         sha256=sha256,
     )
 
 
-def _decode(path: Path, header: Header, limits: MediaLimits) -> _Decoded:
-    """Decodes every frame, keeps nothing of it but when it is shown, and stops as soon as a limit is passed."""
+def _decode_around_damage(
+    path: Path, header: Header, limits: MediaLimits, refused: MediaRejected
+) -> tuple[Repaired, _Decoded]:
+    """Decodes what can be decoded. Raises `refused` when too little can, or when it is not a matter of frames."""
+    notes = DamageNotes()
+    decoded = None if header.is_picture else _decode(path, header, limits, notes)
+    if decoded is None or isinstance(decoded, MediaRejected):
+        raise refused
+    repaired = repair(decoded.ticks, notes, decoded.last_ticks, decoded.tick_s, decoded.nominal_fps)
+    if repaired is None:
+        raise refused
+    return repaired, decoded
+
+
+def _decode(
+    path: Path, header: Header, limits: MediaLimits, notes: DamageNotes | None = None
+) -> _Decoded | MediaRejected:
+    """Decodes every frame, keeps nothing of it but when it is shown, and stops as soon as a limit is passed.
+
+    A decoding error ends it, and is returned as what the video would be refused with; with `notes` it goes on and
+    notes what was damaged.
+    """
+    opened = guarded_input(
+        path,
+        header.media_type,
+        max_pixels=limits.video_max_pixels,
+        video_decoder=header.alpha_decoder,
+        damaged=notes is not None,
+    )
     arguments = [
-        *guarded_input(path, header.media_type, max_pixels=limits.video_max_pixels, video_decoder=header.alpha_decoder),
-        *("-xerror", "-map", "0:V:0", "-vf", "showinfo=checksum=0"),
+        *(*opened, "-xerror" if notes is None else "-debug_ts", "-map", "0:V:0", "-vf", "showinfo=checksum=0"),
         *("-fps_mode", "passthrough", "-enc_time_base", "demux", "-f", "null", "-"),
     ]
     ticks: list[int] = []
@@ -102,6 +135,8 @@ def _decode(path: Path, header: Header, limits: MediaLimits) -> _Decoded:
     with Ffmpeg(arguments, timeout_s=limits.probe_timeout_s, log_level="info") as ffmpeg:
         try:
             for line in ffmpeg.lines(timeout_s=limits.probe_timeout_s):
+                if notes:
+                    notes.take(line)
                 if (frame := _SHOWN_FRAME.search(line)) is not None:
                     first = first or frame
                     last_ticks = int(frame["duration"]) if frame["duration"] != "NOPTS" else 0
@@ -114,7 +149,7 @@ def _decode(path: Path, header: Header, limits: MediaLimits) -> _Decoded:
         except TimeoutError:
             raise decoding_timeout() from None
         if status != 0 or first is None:
-            raise refusal(ffmpeg.complaint(path), limits)
+            return refusal(ffmpeg.complaint(path), limits)
     width, height = _displayed_size(first)
     _check_size(width, height, limits)
     return _Decoded(

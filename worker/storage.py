@@ -1,6 +1,7 @@
 """Where the bytes are: object storage by URL (a local folder, S3, Google Cloud, Azure) behind one small protocol.
 
-Keys: `animations/{id}/source`, `animations/{id}/driving`, `animations/{id}/result-{fence}.mp4`.
+Keys: `animations/{id}/source`, `animations/{id}/driving`, `animations/{id}/result-{fence}.mp4` (or what
+its format is), `animations/{id}/result-{fence}-{view}.mp4`.
 """
 
 from __future__ import annotations

@@ -1,35 +1,37 @@
-"""Download the video of an animation."""
+"""Download what an animation has made: its result and its views."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import StreamingResponse
 
 from api.dependencies import LinkedJobDep, Services, ServicesDep
 from api.entity_tags import matches
-from api.errors import Conflict, Gone, RangeOutside
+from api.errors import Conflict, Gone, NotFound, RangeOutside
 from api.openapi import problems
 from api.ranges import RangeNotSatisfiable, parse_range
 from api.threads import in_thread
-from worker.jobs import Job, JobResult, JobState
+from worker.jobs import Job, JobResult, JobState, JobView
+from worker.result_formats import RESULT_FORMATS, SUFFIXES, VIEW_FORMAT, VIEW_NAMES
 
 router = APIRouter(prefix="/animations", tags=["animations"])
 
 _RESULT_PATH = "/{animation_id}/result"
-_VIDEO = {"video/mp4": {"schema": {"type": "string", "format": "binary"}}}
-_SUFFIXES = {"video/mp4": ".mp4"}
+_VIEW_PATH = "/{animation_id}/views/{name}"
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_RESULT_CONTENT = {known.media_type: _BINARY for known in RESULT_FORMATS.values()}
+_VIEW_CONTENT = {RESULT_FORMATS[VIEW_FORMAT].media_type: _BINARY}
 
 
-@router.get(
-    _RESULT_PATH,
-    operation_id="download_result",
-    summary="Download the animated video",
-    response_class=StreamingResponse,
-    responses={
+def _responses(content: dict[str, Any], *more: tuple[int, str]) -> dict[int | str, dict[str, Any]]:
+    return {
         **problems(
             (403, "link_invalid"),
             (403, "link_expired"),
             (404, "animation_not_found"),
+            *more,
             (409, "not_finished"),
             (409, "animation_failed"),
             (409, "animation_canceled"),
@@ -39,17 +41,60 @@ _SUFFIXES = {"video/mp4": ".mp4"}
             (503, "queue_unavailable"),
             (503, "storage_unavailable"),
         ),
-        200: {"description": "The whole video. Its ETag is the SHA-256 of its bytes.", "content": _VIDEO},
-        206: {"description": "The bytes that `Range` asks for (one range).", "content": _VIDEO},
+        200: {"description": "The whole file. Its ETag is the SHA-256 of its bytes.", "content": content},
+        206: {"description": "The bytes that `Range` asks for (one range).", "content": content},
         304: {"description": "The client has it already (If-None-Match)."},
         307: {"description": "The storage has it (where the installation redirects): ask there, without the key."},
-    },
+    }
+
+
+@router.get(
+    _RESULT_PATH,
+    operation_id="download_result",
+    summary="Download the animation",
+    response_class=StreamingResponse,
+    responses=_responses(_RESULT_CONTENT),
 )
 @router.head(_RESULT_PATH, include_in_schema=False)
 async def download_result(request: Request, job: LinkedJobDep, services: ServicesDep) -> Response:
-    """The video as a file, or a part of it. `result.url` of the animation is a link that needs no key for a while."""
+    """The animation as a file, or a part of it. `result.url` is a link that needs no key for a while."""
     result = _result_of(job, services)
-    etag = f'"{result.sha256}"'
+    return await _download(request, services, result, f"{job.id}{SUFFIXES.get(result.media_type, '')}")
+
+
+@router.get(
+    _VIEW_PATH,
+    operation_id="download_view",
+    summary="Download a view of the animation",
+    response_class=StreamingResponse,
+    responses=_responses(_VIEW_CONTENT, (404, "view_not_found")),
+)
+@router.head(_VIEW_PATH, include_in_schema=False)
+async def download_view(
+    request: Request,
+    job: LinkedJobDep,
+    services: ServicesDep,
+    name: Annotated[
+        str,
+        # Only said here: every other name is one of a view that there is not.
+        Path(description="The name of the view.", json_schema_extra={"enum": list(VIEW_NAMES)}),
+    ],
+) -> Response:
+    """An extra video that the option `views` asked for. `views.{name}.url` is a link that needs no key for a while."""
+    views = _result_of(job, services).views
+    found = next((view for known, view in views.items() if known == name), None)
+    if found is None:
+        raise NotFound(
+            "The animation has no such view.",
+            code="view_not_found",
+            hint=f"It has: {', '.join(views)}." if views else "It was submitted without the option views.",
+        )
+    return await _download(request, services, found, f"{job.id}-{name}{SUFFIXES.get(found.media_type, '')}")
+
+
+async def _download(request: Request, services: Services, stored: JobResult | JobView, name: str) -> Response:
+    """A stored file, or a part of it."""
+    etag = f'"{stored.sha256}"'
     headers = {
         "ETag": etag,
         "Accept-Ranges": "bytes",
@@ -66,31 +111,31 @@ async def download_result(request: Request, job: LinkedJobDep, services: Service
     # A range has a meaning for GET only (RFC 9110, 14.2).
     if request.method == "GET" and request.headers.get("if-range", etag) == etag:
         try:
-            wanted = parse_range(request.headers.get("range"), result.size_bytes)
+            wanted = parse_range(request.headers.get("range"), stored.size_bytes)
         except RangeNotSatisfiable as error:
             raise RangeOutside(
-                f"The result has {result.size_bytes} bytes.",
-                headers={"Content-Range": f"bytes */{result.size_bytes}", **headers},
+                f"The file has {stored.size_bytes} bytes.",
+                headers={"Content-Range": f"bytes */{stored.size_bytes}", **headers},
             ) from error
-    start, stop = wanted or (0, result.size_bytes)
+    start, stop = wanted or (0, stored.size_bytes)
     headers["Content-Length"] = str(stop - start)
-    headers["Content-Disposition"] = f'attachment; filename="{job.id}{_SUFFIXES.get(result.media_type, "")}"'
+    headers["Content-Disposition"] = f'attachment; filename="{name}"'
     if wanted:
-        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{result.size_bytes}"
+        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{stored.size_bytes}"
     status = 206 if wanted else 200
     try:
         if request.method == "HEAD":
-            await in_thread(services.storage.head, result.key)
-            return Response(status_code=status, headers=headers, media_type=result.media_type)
+            await in_thread(services.storage.head, stored.key)
+            return Response(status_code=status, headers=headers, media_type=stored.media_type)
         if services.api_settings.result_redirect:
-            await in_thread(services.storage.head, result.key)
+            await in_thread(services.storage.head, stored.key)
             ttl_s = services.api_settings.link_ttl_s
-            if url := await in_thread(services.storage.presigned_url, result.key, ttl_s):
+            if url := await in_thread(services.storage.presigned_url, stored.key, ttl_s):
                 return Response(status_code=307, headers={"Location": url, "Cache-Control": "no-store"})
-        chunks = await in_thread(services.storage.read, result.key, start, stop)
+        chunks = await in_thread(services.storage.read, stored.key, start, stop)
     except FileNotFoundError as error:
         raise Gone("The result is no longer stored.") from error
-    return StreamingResponse(chunks, status_code=status, headers=headers, media_type=result.media_type)
+    return StreamingResponse(chunks, status_code=status, headers=headers, media_type=stored.media_type)
 
 
 def _result_of(job: Job, services: Services) -> JobResult:

@@ -43,6 +43,8 @@ class Drawn(NamedTuple):
     occlusion_THW: NDArray[np.float32] | None
     """1 where the source is visible, 0 where it had to be invented; at the size of the dense motion. None from a
     model without an occlusion map."""
+    flow_THW2: NDArray[np.float32] | None = None
+    """Where each pixel of a frame comes from in the source; only what `flow` was asked for."""
 
 
 class Animator:
@@ -194,6 +196,18 @@ class Animator:
             return Drawn(drawn.frames_THWC, drawn.occlusion_THW)
 
         return finished
+
+    def flow(
+        self, prepared: PreparedSource, driving: Keypoints, reference: MotionReference, options: MotionTransferOptions
+    ) -> NDArray[np.float32]:
+        """Return flow_THW2 of the same frames that `draw` returns, in coordinates of the source, at its own size.
+
+        The motion is estimated again: who only draws frames pays nothing for it, and keeps nothing of it.
+        """
+        with torch.inference_mode():
+            target = transfer_motion(on_device(driving, self.device), reference, options)
+            flow_BHW2 = self._networks.flow(prepared, target)  # pyright: ignore[reportArgumentType] - of the same kind
+            return flow_BHW2.float().cpu().numpy()
 
     def _usable(self, keypoints: Keypoints) -> Keypoints:
         return keypoints if self._use_jacobians else keypoints._replace(jacobians_BK22=None)

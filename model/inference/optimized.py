@@ -87,6 +87,10 @@ class FastNetworks:
         motion = self._dense_motion(source, target)
         return self._generator.decode(source, motion), motion.occlusion_B1HW
 
+    def flow(self, source: FastSource, target: Keypoints) -> Tensor:
+        """Return the backward flow_BHW2 of the same frames."""
+        return self._dense_motion(source, target).flow_BHW2
+
 
 class FastHourglass:
     """The U-Net. Each level's output is written beside the skip it is joined with, not copied there."""

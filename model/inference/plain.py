@@ -47,3 +47,7 @@ class PlainNetworks:
         """Return frames_BCHW as `draw`, and occlusion_B1HW: 1 where the source is visible; None without such a map."""
         motion = self._generator.dense_motion_network(source.small_source_1CHW, source.keypoints, target)
         return self._generator.decode(source.levels, motion), motion.occlusion_B1HW
+
+    def flow(self, source: PlainSource, target: Keypoints) -> Tensor:
+        """Return the backward flow_BHW2 of the same frames."""
+        return self._generator.dense_motion_network(source.small_source_1CHW, source.keypoints, target).flow_BHW2

@@ -17,7 +17,8 @@ from api.settings import ApiSettings
 from tests.api.conftest import Service, make_clip, make_picture, running
 from tests.api.quick_lane import quick_lane
 from tests.conftest import job_result
-from worker.jobs import AnimationOptions, ImageFacts, JobError, JobInput, VideoFacts, new_id
+from worker.jobs import AnimationOptions, ImageFacts, JobError, JobInput, JobView, VideoFacts, new_id
+from worker.result_formats import VIEW_NAMES
 from worker.settings import Settings
 
 
@@ -52,7 +53,9 @@ def endings(api: Service) -> list[str]:
         else:
             key = f"animations/{job_id}/result-1.mp4"
             api.storage.put_file(key, folder / "result", "video/mp4")
-            api.job_store.commit(job_id, claim.fence, job_result(key=key, size_bytes=1000))
+            stored = {"key": key, "media_type": "video/mp4", "size_bytes": 1000, "sha256": "2" * 64}
+            views = {name: JobView(**stored, width=64, height=64) for name in VIEW_NAMES[:2]}
+            api.job_store.commit(job_id, claim.fence, job_result(key=key, size_bytes=1000, views=views))
     return ids
 
 

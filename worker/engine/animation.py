@@ -20,7 +20,9 @@ from worker.engine.motion import draw_motion, read_motion, reference_number
 from worker.engine.overlap import Behind, ahead
 from worker.engine.paste_back import PasteBack
 from worker.engine.stages import Stages
+from worker.engine.views import ShownClip, ShownFrame, Views, WrittenView
 from worker.jobs import AnimationOptions, VideoFacts
+from worker.result_formats import views_of
 from worker.settings import MediaLimits
 from worker.squares import Framing, Square
 
@@ -42,7 +44,15 @@ class AnimationReport(NamedTuple):
     source_crop: str
     driving_crop: str
     reference_frame: int
-    warnings: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+    held_frames: tuple[tuple[int, int], ...] = ()
+    views: tuple[WrittenView, ...] = ()
+
+
+class _Written(NamedTuple):
+    views: tuple[WrittenView, ...]
+    notes: tuple[str, ...]
+    result: media.WrittenVideo
 
 
 def animate_video(
@@ -58,7 +68,9 @@ def animate_video(
     on_progress: Callable[[int], None] = lambda _done: None,
     stages: Stages | None = None,
 ) -> AnimationReport:
-    """Write the animation of `source` by `driving` to `output`: an MP4 file, or PNG files when it is a folder.
+    """Write the animation of `source` by `driving` to `output`: a file of `options.format`, or PNG files into a folder.
+
+    Its views (`options.views`) are written beside it, see `view_path`.
 
     `facts` are those of `media.probe_video(driving)`: as many frames come out, at the same rate. `on_progress` is
     called with the number of frames done (0 as long as the driving clip is read), and may raise (`JobStopped`) to
@@ -86,27 +98,52 @@ def animate_video(
     with closing(stages.each("decode", ahead(decoded))) as driving_batches, stages.of("infer"):
         prepared = animator.prepare(pictures.framed(picture_HWC, Framing(source_cut.square, size_px, size_px)))
         watched = _watched(driving_batches, on_progress)
-        motion = read_motion(animator, watched, driving_cut.seen_at, fps, options.smoothing)
+        motion = read_motion(
+            animator, watched, driving_cut.seen_at, fps, options.smoothing, damaged=facts.damaged_frames
+        )
         reference_frame = reference_number(options.reference_frame, prepared, motion)
-    drawn = stages.each("infer", draw_motion(animator, prepared, motion, reference_frame, options, batch_frames))
     width, height = _result_size(picture_HWC, size_px, options)
+    clip = ShownClip(
+        picture_HWC=picture_HWC,
+        source_square=source_cut.square,
+        driving=driving,
+        facts=facts,
+        driving_square=driving_cut.square,
+        result_size=(width, height),
+        side=options.size or size_px,
+        options=options,
+        source_keypoints=prepared.keypoints,
+        driving_keypoints=motion.keypoints,
+        reference_frame=reference_frame,
+    )
 
-    def write(batches: Iterable[Drawn]) -> media.WrittenVideo:
+    def write(batches: Iterable[Drawn]) -> _Written:
         frames = _finished(batches, picture_HWC, source_cut.square, width, height, options)
-        if output.is_dir():
-            return _write_pictures(output, frames, width, height, fps)
-        sound = driving if options.audio and facts.has_audio else None
-        return media.write_video(output, frames, fps=fps, width=width, height=height, audio_from=sound)
+        writer = media.VideoWriter(
+            output,
+            fps=fps,
+            width=width,
+            height=height,
+            video_format="png" if output.is_dir() else options.format,
+            audio_from=driving if options.audio and facts.has_audio else None,
+        )
+        with Views(output, clip, limits=limits) as views, writer:
+            for frame in frames:
+                writer.write(frame.frame_HWC)
+                views.add(frame)
+            return _Written(*views.finish(), writer.finish())
 
+    with_flow = "flow" in views_of(options.views)
+    drawn = draw_motion(animator, prepared, motion, reference_frame, options, batch_frames, with_flow=with_flow)
     with Behind(write) as writer:
         done = 0
-        for batch in drawn:
+        for batch in stages.each("infer", drawn):
             with stages.of("encode"):
                 writer.give(batch)
             done += len(batch.frames_THWC)
             on_progress(done)
         with stages.of("encode"):
-            written = writer.result()
+            written_views, notes, written = writer.result()
     warnings = written.warnings
     if options.audio and facts.audio_note:
         warnings = (*warnings, facts.audio_note)
@@ -115,12 +152,14 @@ def animate_video(
         fps=facts.fps,
         width=written.width,
         height=written.height,
-        duration_s=float(written.frames / fps),
+        duration_s=written.duration_s,
         has_audio=written.has_audio,
         source_crop=_as_text(source_cut.square),
         driving_crop=_as_text(driving_cut.square),
         reference_frame=reference_frame,
-        warnings=(*source_cut.warnings, *driving_cut.warnings, *motion.warnings, *warnings),
+        held_frames=motion.held_frames,
+        warnings=(*source_cut.warnings, *driving_cut.warnings, *motion.warnings, *warnings, *notes),
+        views=written_views,
     )
 
 
@@ -138,16 +177,19 @@ def _finished(
     width: int,
     height: int,
     options: AnimationOptions,
-) -> Iterator[np.ndarray]:
+) -> Iterator[ShownFrame]:
     """The frames as they are wanted, one by one: in the whole picture, or at the size of the result."""
     paste = PasteBack(picture_HWC, square) if options.paste_back else None
     for drawn in batches:
         for number, frame_HWC in enumerate(drawn.frames_THWC):
+            occlusion_HW = None if drawn.occlusion_THW is None else drawn.occlusion_THW[number]
+            flow_HW2 = None if drawn.flow_THW2 is None else drawn.flow_THW2[number]
             if paste:
-                yield paste(frame_HWC, None if drawn.occlusion_THW is None else drawn.occlusion_THW[number])
+                yield ShownFrame(paste(frame_HWC, occlusion_HW), occlusion_HW, flow_HW2)
             else:
                 same_size = frame_HWC.shape[1::-1] == (width, height)
-                yield frame_HWC if same_size else pictures.resized(frame_HWC, width, height)
+                wanted_HWC = frame_HWC if same_size else pictures.resized(frame_HWC, width, height)
+                yield ShownFrame(wanted_HWC, occlusion_HW, flow_HW2)
 
 
 def _as_text(square: Square) -> str:
@@ -160,14 +202,3 @@ def _watched(batches: Iterable[np.ndarray], on_progress: Callable[[int], None]) 
     for frames_THWC in batches:
         on_progress(0)
         yield frames_THWC
-
-
-def _write_pictures(
-    folder: Path, frames: Iterable[np.ndarray], width: int, height: int, fps: Fraction
-) -> media.WrittenVideo:
-    """Write `000000.png`, `000001.png`, ..."""
-    count = 0
-    for frame_HWC in frames:
-        pictures.write_png(folder / f"{count:06d}.png", frame_HWC)
-        count += 1
-    return media.WrittenVideo(frames=count, width=width, height=height, duration_s=float(count / fps), has_audio=False)

@@ -50,9 +50,22 @@ def held(lost_T: NDArray[np.bool_]) -> NDArray[np.intp]:
     return np.maximum(np.maximum.accumulate(numbers_T), first)
 
 
+def marked(spans: Sequence[tuple[int, int]], frames: int) -> NDArray[np.bool_]:
+    """Return marked_T: the frames of these stretches (first and last of each)."""
+    marked_T = np.zeros(frames, np.bool_)
+    for first, last in spans:
+        marked_T[first : last + 1] = True
+    return marked_T
+
+
+def stretches(lost_T: NDArray[np.bool_]) -> tuple[tuple[int, int], ...]:
+    """The lost frames: first and last of each stretch."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], lost_T, [False])).astype(np.int8)))
+    return tuple((start, end - 1) for start, end in edges.reshape(-1, 2).tolist())
+
+
 def listed(lost_T: NDArray[np.bool_]) -> str:
     """The lost frames in words: `12, 64–153`."""
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], lost_T, [False])).astype(np.int8)))
-    spans = [f"{start}" if end - start == 1 else f"{start}–{end - 1}" for start, end in edges.reshape(-1, 2).tolist()]
+    spans = [f"{first}" if first == last else f"{first}–{last}" for first, last in stretches(lost_T)]
     more = len(spans) - _MOST_LISTED
     return ", ".join(spans[:_MOST_LISTED]) + (f" and {more} more places" if more > 0 else "")

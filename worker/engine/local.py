@@ -13,9 +13,11 @@ from worker import media, pictures
 from worker.engine.animation import AnimationReport, animate_video
 from worker.engine.preflight import look_ahead
 from worker.engine.process import WorkerProcess
+from worker.engine.views import view_path
 from worker.errors import InvalidOptions, MediaRejected
 from worker.jobs import AnimationOptions, VideoFacts
 from worker.preflights import Preflight
+from worker.result_formats import RESULT_FORMATS, FormatName, views_of
 from worker.settings import UNLIMITED, Settings
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
@@ -33,14 +35,17 @@ def animate_locally(
 ) -> AnimationReport:
     """Animate `source` by `driving` (a video, a GIF or a folder of frames at `fps`) into `output`.
 
-    `output` ends in `.mp4`, or names a folder (with a slash at the end, or existing and empty) for PNG frames.
+    `output` ends in the suffix of a format (which `format` repeats or leaves open), or names a folder (with a slash at
+    the end, or existing and empty) for PNG frames. Views are written beside it, as `out.flow.mp4`.
     Raises MediaRejected, InvalidOptions, ModelUnavailable, EncodingFailed.
     """
     wanted = _read_options(options)
     _check_exist(source, driving)
-    target, as_frames = _target(output)
-    if target.exists() and any(target.samefile(path) for path in (source, driving)):
-        raise InvalidOptions(f"The result would overwrite the input {target}.", hint="Name another file.")
+    target, result_format, as_frames = _target(output, options.get("format"))
+    wanted = wanted.model_copy(update={"format": result_format})
+    for written in (target, *(view_path(target, name) for name in views_of(wanted.views))):
+        if written.exists() and any(written.samefile(path) for path in (source, driving)):
+            raise InvalidOptions(f"The result would overwrite the input {written}.", hint="Name another file.")
     with progress("Reading", 1):
         pictures.probe_image(source, UNLIMITED)
         facts = probe_driving(driving, fps)
@@ -79,7 +84,8 @@ def look_ahead_locally(
 
 def _read_options(options: Mapping[str, object]) -> AnimationOptions:
     try:
-        return AnimationOptions.model_validate(options)
+        # Flags that were not given are left out: the defaults are those of the options.
+        return AnimationOptions.model_validate({name: value for name, value in options.items() if value is not None})
     except ValidationError as error:
         first = error.errors()[0]
         raise InvalidOptions(f"{'.'.join(map(str, first['loc']))}: {first['msg']}.") from error
@@ -110,15 +116,23 @@ def _frame_rate(text: str) -> Fraction:
     return ntsc if rate.denominator > 1 and abs(ntsc - rate) < Fraction(5, 1000) else rate
 
 
-def _target(output: str) -> tuple[Path, bool]:
-    """Where to write, checked before any work is done; True for a folder of frames."""
+def _target(output: str, asked: object) -> tuple[Path, FormatName, bool]:
+    """Where to write and what, checked before any work is done; True for a folder of frames."""
     path = Path(output)
     if output.endswith("/") or path.is_dir():
         if path.is_dir() and any(path.iterdir()):
             raise InvalidOptions(f"The folder {path} is not empty.", hint="Name a new folder for the frames.")
-        return path, True
-    if path.suffix.lower() != ".mp4":
-        raise InvalidOptions(f"{path} does not end in .mp4.", hint="Use OUT.mp4, or DIR/ for PNG frames.")
+        if asked not in (None, "png"):
+            raise InvalidOptions(f"A folder takes PNG frames, not {asked}.", hint="Name a file, or use --format png.")
+        return path, "png", True
+    suffix = path.suffix.lower()
+    by_suffix: dict[str, FormatName] = {known.suffix: name for name, known in RESULT_FORMATS.items()}
+    if suffix not in by_suffix:
+        endings = ", ".join(by_suffix)
+        raise InvalidOptions(f"{path} does not end in {endings}.", hint="Use OUT.mp4, or DIR/ for PNG frames.")
+    if asked not in (None, by_suffix[suffix]):
+        right = RESULT_FORMATS[asked].suffix  # pyright: ignore[reportArgumentType]
+        raise InvalidOptions(f"{path} does not end in {right}, as the format {asked} does.", hint=f"Use OUT{right}.")
     if not path.absolute().parent.is_dir():
         raise InvalidOptions(f"There is no folder {path.absolute().parent}.")
-    return path, False
+    return path, by_suffix[suffix], False

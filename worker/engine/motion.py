@@ -16,7 +16,7 @@ import numpy as np
 
 from model.config import MotionTransferOptions
 from worker.engine.batches import InParts
-from worker.engine.hold import held, listed, lost_frames, thumbnails
+from worker.engine.hold import held, listed, lost_frames, marked, stretches, thumbnails
 from worker.jobs import AnimationOptions
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ class Motion(NamedTuple):
     keypoints: Keypoints
     """Of all frames, in memory."""
     warnings: tuple[str, ...] = ()
+    held_frames: tuple[tuple[int, int], ...] = ()
+    """Where the motion of another frame is shown: first and last of each stretch."""
 
 
 def read_motion(
@@ -40,10 +42,12 @@ def read_motion(
     smoothing: float,
     *,
     step: int = 1,
+    damaged: Sequence[tuple[int, int]] = (),
 ) -> Motion:
-    """The keypoints of a clip. Frames without its subject hold the motion of the last frame with it.
+    """The keypoints of a clip. Frames without its subject, and damaged ones, hold the motion of the last frame before.
 
-    `step`: of a clip of which only every `step`-th frame comes, so that warnings name the right ones.
+    `damaged`: first and last of each stretch of frames that could not be decoded. `step`: of a clip of which only every
+    `step`-th frame comes, so that warnings name the right ones.
     """
     import torch
 
@@ -60,12 +64,20 @@ def read_motion(
         thumbs.append(thumbnails(frames_THWC))
     keypoints = joined(parts)
     lost_T = lost_frames(np.concatenate(thumbs), seen_at)
-    warnings = ()
+    damaged_T = marked(damaged, step * len(lost_T))[::step]
+    warnings = tuple(
+        f"{what} in frames {listed(which_T.repeat(step))} of the video: the last motion was held there."
+        for what, which_T in (
+            ("The subject was not seen", lost_T & ~damaged_T),
+            ("Nothing could be decoded", damaged_T),
+        )
+        if which_T.any()
+    )
+    # Of a clip that is dark wherever it is whole, the dark is what there is to follow.
+    lost_T = damaged_T if (lost_T | damaged_T).all() else lost_T | damaged_T
     if lost_T.any():
         keypoints = frames_of(keypoints, torch.from_numpy(held(lost_T)))
-        places = listed(lost_T.repeat(step))
-        warnings = (f"The subject was not seen in frames {places} of the video: the last motion was held there.",)
-    return Motion(steady(keypoints, float(fps), smoothing), warnings)
+    return Motion(steady(keypoints, float(fps), smoothing), warnings, stretches(lost_T))
 
 
 def reference_number(wanted: str, prepared: PreparedSource, motion: Motion) -> int:
@@ -88,8 +100,10 @@ def draw_motion(
     reference_frame: int,
     options: AnimationOptions,
     batch_frames: int,
+    *,
+    with_flow: bool = False,
 ) -> Iterator[Drawn]:
-    """The animated source, a batch at a time."""
+    """The animated source, a batch at a time; `with_flow` adds the flow that moved it."""
     from model.inference.motion_transfer import motion_reference
     from model.inference.runners import finished
     from model.networks.keypoints import frames_of, on_device
@@ -104,7 +118,11 @@ def draw_motion(
     in_parts: InParts[Callable[[], Drawn]] = InParts()
 
     def begin(driving: Keypoints, part: slice) -> Callable[[], Drawn]:
-        return animator.start(prepared, frames_of(driving, part), reference, transfer)
+        own = frames_of(driving, part)
+        finish = animator.start(prepared, own, reference, transfer)
+        if not with_flow:
+            return finish
+        return lambda: finish()._replace(flow_THW2=animator.flow(prepared, own, reference, transfer))
 
     def begun() -> Iterator[Callable[[], Drawn]]:
         for first in range(0, len(motion.keypoints.positions_BK2), batch_frames):

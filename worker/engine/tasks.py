@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 from worker import logs, tracing
 from worker.engine.animation import animate_video
@@ -19,6 +17,7 @@ from worker.engine.numbers import WorkerNumbers
 from worker.engine.owner import is_gone, new_owner, process_name
 from worker.engine.presence import Presence
 from worker.engine.process import WorkerProcess, device_memory
+from worker.engine.results import Outcome, outcome_of
 from worker.engine.stages import Stages
 from worker.engine.workspace import workspace
 from worker.errors import AnimationError, JobCanceled, LeaseLost, QueueUnavailable, WorkerLeaves
@@ -122,7 +121,7 @@ def _run(claim: Claim, stages: Stages) -> JobResult:
     job, store, storage = claim.job, process.store, process.storage
     model_name = job.options.model or settings.model
     with Heartbeat(store, claim, settings) as heartbeat, workspace(settings.data_dir, job.id) as folder:
-        source, driving, output = folder / "source", folder / "driving", folder / "result.mp4"
+        source, driving, output = folder / "source", folder / "driving", folder / "result"
         with heartbeat.interruptible():
             # The wait can be left, the load goes on to its end: a half imported torch would spoil the jobs to come.
             animator = apart(process.animator, model_name)
@@ -148,21 +147,13 @@ def _run(claim: Claim, stages: Stages) -> JobResult:
                 # Frames go through all three at once: times, not spans.
                 for stage in ("decode", "infer", "encode"):
                     span.set_attribute(f"animato.{stage}_s", round(stages.seconds[stage], 3))
-            result = JobResult(
-                # The fence in the key: two workers that both believe to own the job never write the same object.
-                key=f"animations/{job.id}/result-{claim.fence}.mp4",
-                media_type="video/mp4",
-                size_bytes=output.stat().st_size,
-                sha256=_sha256(output),
-                model=model_name,
-                **report._asdict(),
-            )
+            outcome = outcome_of(claim, output, report, model=model_name, result_format=job.options.format)
             with stages.of("upload"), tracing.span("upload"):
-                apart(_upload, result, output, heartbeat)
-    if not _commit(claim, result):
-        storage.delete(result.key)
+                apart(_upload, outcome, heartbeat)
+    if not _commit(claim, outcome.result):
+        outcome.remove(storage)
         raise LeaseLost
-    return result
+    return outcome.result
 
 
 def _commit(claim: Claim, result: JobResult) -> bool:
@@ -177,18 +168,13 @@ def _commit(claim: Claim, result: JobResult) -> bool:
         time.sleep(_COMMIT_AGAIN_AFTER_S)
 
 
-def _upload(result: JobResult, path: Path, heartbeat: Heartbeat) -> None:
-    process.storage.put_file(result.key, path, result.media_type)
+def _upload(outcome: Outcome, heartbeat: Heartbeat) -> None:
+    outcome.store(process.storage)
     if heartbeat.stopped:
-        process.storage.delete(result.key)  # nobody waits for it any more
+        outcome.remove(process.storage)  # nobody waits for it any more
 
 
 def _fail(claim: Claim, error: AnimationError) -> None:
     shown = JobError(code=error.code, detail=error.detail, hint=error.hint, retryable=error.retryable)
     state = process.store.fail(claim.job.id, claim.fence, shown, attempt=claim.job.attempt)
     log.warning("animation_failed", code=error.code, detail=error.detail, state=state)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from worker.jobs import AnimationOptions, Job, JobInput, JobState, new_id
 from worker.settings import UNLIMITED, Settings
 from worker.storage import Storage
 
-Submit = Callable[[], Job]
+Submit = Callable[..., Job]
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def process(settings: Settings, animator: Animator, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture
 def submit(job_store: JobStore, storage: Storage, source: Path, short_clip: Path) -> Submit:
-    def call() -> Job:
+    def call(options: AnimationOptions = AnimationOptions(model="avatars-256")) -> Job:  # noqa: B008 - frozen
         job_id = new_id()
         job_input = JobInput(
             source_key=f"animations/{job_id}/source",
@@ -44,7 +45,7 @@ def submit(job_store: JobStore, storage: Storage, source: Path, short_clip: Path
         )
         storage.put_file(job_input.source_key, source, "image/png")
         storage.put_file(job_input.driving_key, short_clip, "video/mp4")
-        return job_store.submit(job_id, job_input, AnimationOptions(model="avatars-256"))
+        return job_store.submit(job_id, job_input, options)
 
     return call
 
@@ -72,6 +73,34 @@ def test_one_result_and_duplicates_die(
     tasks.animate(job.id)
     assert ended(job_store, job) == done
     assert result_keys(storage, job) == [done.result.key]
+    assert not list((process.settings.data_dir / "work").iterdir())
+
+
+def test_views_become_visible_with_the_result_or_not_at_all(
+    process: WorkerProcess, submit: Submit, job_store: JobStore, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = AnimationOptions(model="avatars-256", format="gif", views="flow,comparison")
+    late, job = submit(options), submit(options)
+    stored: list[str] = []
+
+    def refused(*_: object) -> bool:
+        stored.extend(result_keys(storage, late))
+        return False
+
+    with monkeypatch.context() as patch:
+        patch.setattr(process.store, "commit", refused)
+        tasks.animate(late.id)
+    assert len(stored) == 3
+    assert result_keys(storage, late) == [], "a late worker leaves nothing"
+    tasks.animate(job.id)
+    result = ended(job_store, job).result
+    assert result is not None
+    assert result.media_type == "image/gif"
+    assert set(result.views) == {"comparison", "flow"}
+    assert set(result_keys(storage, job)) == set(result.keys) == {result.key, *(v.key for v in result.views.values())}
+    for described in (result, *result.views.values()):
+        content = b"".join(storage.read(described.key, 0, described.size_bytes))
+        assert hashlib.sha256(content).hexdigest() == described.sha256
     assert not list((process.settings.data_dir / "work").iterdir())
 
 
