@@ -81,7 +81,7 @@ def _measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     for number in range(given.rounds + 1):
         started_s = time.perf_counter()
         terms, _ = learner.step(number, pairs)
-        loss = float(terms.total())  # waits for the device
+        loss = float(terms.total().detach())  # waits for the device
         ours_s.append(time.perf_counter() - started_s)
         theirs_s += [theirs.step()] if theirs else []
     step_s = statistics.median(ours_s[1:])

@@ -51,7 +51,7 @@ def _serve(path: str, folder: Path, device: str) -> None:
             sum(value.mean() for value in judge(pairs, generated).values()).backward()
             of_discriminator.step()
             of_discriminator.zero_grad()
-        float(loss)  # waits for the device
+        loss.item()  # waits for the device
         print(time.perf_counter() - started_s, flush=True)
 
 
