@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -16,6 +16,7 @@ from client.service import Animation, Download, Service
 
 _MOST_TURNS = 50
 _GONE = (404, 410)
+_VIEW_ENDINGS = {"video/webm": ".webm", "image/gif": ".gif", "image/webp": ".webp"}
 
 
 class Watch(Protocol):
@@ -35,11 +36,9 @@ class Order:
     """By the names of the form's parts."""
     fields: Mapping[str, str]
     output: Path | None
-    """Where the result goes; None: it is not fetched."""
+    """Where the result goes, and its views beside it (`OUT.flow.mp4`); None: nothing is fetched."""
     anew: bool = False
     """Not the animation of an earlier order that was the same."""
-    views: Mapping[str, Path] = field(default_factory=dict)
-    """Where views go, by name."""
 
 
 class Begun(NamedTuple):
@@ -107,8 +106,9 @@ def finish(service: Service, order: Order, begun: Begun, watch: Watch, *, cancel
         )
     if order.output:
         wanted = {"result": (order.output, animation.result or Download())}
-        for name, path in order.views.items():
-            wanted[f"views/{name}"] = (path, (animation.views or {}).get(name, Download()))
+        for name, facts in (animation.views or {}).items():
+            ending = _VIEW_ENDINGS.get(facts.media_type, ".mp4")
+            wanted[f"views/{name}"] = (order.output.with_name(f"{order.output.stem}.{name}{ending}"), facts)
         for path, (target, facts) in wanted.items():
             download(service, f"animations/{animation.id}/{path}", target, facts, watch.downloading)
         memory.forget()

@@ -28,6 +28,8 @@ downloaded; 130 Ctrl-C.
 The same command, run again, goes on with the same animation: its idempotency key is made of the files' contents and the
 options.
 """
+_FORMATS = {".webm": "webm", ".gif": "gif", ".webp": "webp", ".zip": "png"}
+"""What the name of the result says; everything else is what the service makes by default."""
 _FAILED, _REFUSED, _UNREACHABLE, _CANCELED, _FILES, _INTERRUPTED = 1, 3, 4, 5, 6, 130
 
 
@@ -89,6 +91,8 @@ def submit(
     files, fields = _inputs(source, driving)
     others = {"webhook_url": webhook_url, "webhook_events": webhook_events}
     fields |= _fields({**_given(context, options), **{name: text for name, text in others.items() if text}})
+    if output and "format" in options and "format" not in fields and (by_name := _FORMATS.get(output.suffix.lower())):
+        fields["format"] = by_name
     order = submission.Order(files=files, fields=fields, output=output, anew=anew)
     terminal = Terminal(quiet=as_json)
     _warn_of_plain_http(url, key, terminal)
