@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -138,6 +139,18 @@ def test_of_several_people_in_the_video_the_one_that_is_named(
 def test_the_reference_frame(animate: Animate, clip: Path, asked: str, got: set[int]) -> None:
     said, _, _ = animate(SAMPLES / "source.png", clip, reference_frame=asked, size="64")
     assert said["result"]["reference_frame"] in got
+
+
+def test_views_and_another_format_come_beside_the_result(service: Service, clip: Path, tmp_path: Path) -> None:
+    """By the command itself, which takes the format from the name of the result."""
+    out = tmp_path / "out.gif"
+    command = [sys.executable, REPOSITORY / "animato.py", "submit", SAMPLES / "source.png", clip, "-o", out]
+    options = ("--views", "comparison,flow", "--size", "64", "--server", str(service.http.base_url))
+    subprocess.run([*command, *options], check=True, capture_output=True)
+    assert media.probe_video(out, UNLIMITED).media_type == "image/gif"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.comparison.mp4", "out.flow.mp4", "out.gif"]
+    for name in ("comparison", "flow"):
+        assert media.probe_video(tmp_path / f"out.{name}.mp4", UNLIMITED).frames == FRAMES
 
 
 def test_smoothing_steadies(animate: Animate, head: np.ndarray, tmp_path: Path) -> None:
