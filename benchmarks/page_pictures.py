@@ -32,6 +32,9 @@ def picture_of_a_run(page: Page, url: str) -> bytes:
     page.goto(url)
     page.locator("[data-sample=eyes]").click()
     page.locator("#start:focus").wait_for()
+    page.locator("summary").click()
+    for view in ("comparison", "keypoints", "flow", "occlusion"):
+        page.locator(f"[name=views][value={view}]").check()
     page.locator("#start").click()
     page.locator("#outcome:not([hidden])").wait_for(timeout=900_000)
     page.locator("#play[aria-label=Pause]").click()

@@ -47,6 +47,8 @@ def test_from_a_sample_to_its_result_and_its_end(service: Service, open_page: Op
     expect(page.locator("#driving-panel .crop")).to_be_visible()
     expect(page.get_by_alt_text("Preview: one frame of the result")).to_be_visible()
     assert_accessible(page, "chosen")
+    page.locator("summary").click()
+    page.get_by_label("Keypoints").check()
     page.locator("#start").click()
     expect(page.locator("#stage-title")).to_have_text("Animating")
     expect(page.locator(".doing")).to_have_text(re.compile(r"\d+ of 50 frames"))
@@ -63,6 +65,13 @@ def test_from_a_sample_to_its_result_and_its_end(service: Service, open_page: Op
     wait_until(lambda: abs(time_of(page, "result") - 1.2) < 0.05, "the result is there")
     wait_until(lambda: abs(time_of(page, "driving") - 1.2) < 0.05, "the driver is in step")
     assert_accessible(page, "done")
+    page.get_by_role("button", name="Keypoints").click()
+    # Two pictures beside each other have the whole row, at the same moment.
+    expect(page.locator("#source-panel")).to_be_hidden()
+    wait_until(lambda: abs(time_of(page, "result") - 1.2) < 0.05, "the view is at the same moment")
+    assert "/views/keypoints?" in (page.get_by_role("link", name="Download").get_attribute("href") or "")
+    page.get_by_role("button", name="Result", exact=True).click()
+    expect(page.locator("#source-panel")).to_be_visible()
 
     with page.expect_download() as download:
         page.get_by_role("link", name="Download").click()
