@@ -190,7 +190,7 @@ addEventListener("offline", () => showLine(false));
 addEventListener("online", () => showLine(true));
 
 for (const panel of Object.values(panels)) panel.show(null, { editable: true });
-createKeyForm({ onKey: begin });
+createKeyForm({ onKey: () => begin().then(() => lookAhead()) });
 showSamples(by("samples"), {
   onPair(source, driving, name) {
     if (!isComposing()) compose();

@@ -47,7 +47,9 @@ export function createRunning({ chosen, panels, player, preflight, result, galle
     } finally {
       isSending = false;
     }
-    remember({ id: animation.id, created: animation.created_at, title: name, thumb: await thumbnail(source) });
+    const entry = { id: animation.id, created: animation.created_at, title: name, thumb: "" };
+    remember(entry); // at once: a page that is closed now finds it again
+    remember({ ...entry, thumb: await thumbnail(source) });
     keepFiles(animation.id, source, driving);
     if (task === mine) show(animation.id, animation);
   }
