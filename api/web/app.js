@@ -108,6 +108,7 @@ function compose() {
   running.leave();
   hideProblem();
   by("stage").dataset.mode = "compose";
+  delete by("stage").dataset.lone;
   title("New animation", "Choose a picture and a video. The picture will move like the video.");
   by("again").hidden = true;
   by("compose").hidden = false;

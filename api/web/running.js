@@ -57,6 +57,7 @@ export function createRunning({ chosen, panels, player, preflight, result, galle
   /** The stage is for watching from now on. */
   function watch() {
     by("stage").dataset.mode = "watch";
+    delete by("stage").dataset.lone;
     hideProblem();
     by("compose").hidden = true;
     by("again").hidden = false;
@@ -73,6 +74,7 @@ export function createRunning({ chosen, panels, player, preflight, result, galle
     watch();
     const files = await filesOf(id);
     if (task !== mine) return;
+    if (!files) by("stage").dataset.lone = "true"; // another browser's: only what the service has can be shown
     const entry = list().find((one) => one.id === id);
     if (entry?.thumb) result.useAsPoster(entry.thumb);
     for (const panel of Object.values(panels))
