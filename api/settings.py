@@ -22,7 +22,7 @@ class ApiSettings(BaseSettings):
 
     body_max_bytes: int = Field(default=120 * MIB, ge=1)
     """Of a whole request; each file has its own limit below this (`MediaLimits`)."""
-    max_parts: int = Field(default=16, ge=2)
+    max_parts: int = Field(default=32, ge=2)
     """Files and fields of one form."""
     field_max_bytes: int = Field(default=16 * KIB, ge=1)
     """Of one text field of the form."""
