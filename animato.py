@@ -11,10 +11,11 @@ from pathlib import Path
 
 import click
 
-from commands.animation_options import animation_options
+from commands.animation_options import animation_options, motion_option
 from commands.jobs import jobs
 from commands.keys import keys
 from commands.models import models
+from commands.motion import motion as motion_group
 from commands.options import device_option, precision_option, read_settings
 from commands.preflight import preflight
 from commands.submit import submit
@@ -66,7 +67,8 @@ def up(
 
 @main.command()
 @click.argument("source", type=click.Path(path_type=Path))
-@click.argument("driving", type=click.Path(path_type=Path))
+@click.argument("driving", required=False, type=click.Path(path_type=Path))
+@motion_option
 @click.option(
     "-o", "--output", required=True, help="OUT.mp4, .webm, .gif, .webp or .zip (PNG frames); or DIR/ for PNG frames."
 )
@@ -78,7 +80,8 @@ def up(
 @errors_in_one_line
 def animate(
     source: Path,
-    driving: Path,
+    driving: Path | None,
+    motion: Path | None,
     output: str,
     fps: str,
     batch_frames: int | None,
@@ -86,11 +89,11 @@ def animate(
     precision: str | None,
     **options: object,
 ) -> None:
-    """Animate SOURCE by DRIVING (a video, a GIF or a folder of frames) without a server."""
+    """Animate SOURCE by DRIVING (a video, a GIF or a folder of frames), or by a motion, without a server."""
     from worker.engine.local import animate_locally
 
     settings = read_settings(device=device, precision=precision, batch_frames=batch_frames)
-    report = animate_locally(source, driving, output, settings, options, fps=fps, progress=progress)
+    report = animate_locally(source, driving, output, settings, options, fps=fps, progress=progress, motion=motion)
     for warning in report.warnings:
         click.echo(f"animato: warning: {warning}", err=True)
     sound = "with sound" if report.has_audio else "no sound"
@@ -111,7 +114,7 @@ def demo(folder: Path) -> None:
     click.echo(f"The animation:  {video}\nSide by side:   {picture}")
 
 
-for command in (preflight, submit, jobs, keys, models, data, train, export, evaluate):
+for command in (preflight, motion_group, submit, jobs, keys, models, data, train, export, evaluate):
     main.add_command(command)
 
 

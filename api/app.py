@@ -20,7 +20,7 @@ from api.metrics import ApiMetrics
 from api.middleware import RequestBorder
 from api.object_sweeper import ObjectSweeper
 from api.rate_limits import RateLimiter
-from api.routes import animations, events, health, metrics, models, preflights, results, web
+from api.routes import animations, events, health, metrics, models, motions, preflights, results, web
 from api.settings import ApiSettings
 from api.shutdown import told_to_stop
 from api.signed_links import LinkSigner
@@ -88,6 +88,7 @@ def create_app(settings: Settings | None = None, api_settings: ApiSettings | Non
         redoc_url=None,
         openapi_tags=[
             {"name": "animations", "description": "From the upload to the result."},
+            {"name": "motions", "description": "The motion of a video, extracted once."},
             {"name": "service", "description": "What this service has and how it is."},
         ],
     )
@@ -96,7 +97,7 @@ def create_app(settings: Settings | None = None, api_settings: ApiSettings | Non
     app.include_router(metrics.router)
     app.include_router(web.router)
     app.include_router(results.router)  # brings a door of its own: a signed link opens it too
-    for routes in (preflights, animations, events, models):
+    for routes in (preflights, animations, events, motions, models):
         app.include_router(routes.router, dependencies=[Depends(caller)])
     problem_answers.install_handlers(app, api_settings.retry_after_s)
     openapi.complete(app, webhooks=api_settings.webhooks_enabled, input_urls=bool(api_settings.input_hosts))

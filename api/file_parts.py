@@ -14,7 +14,13 @@ SOURCE_IMAGE = "source_image"
 DRIVING_VIDEO = "driving_video"
 FILE_PARTS = (SOURCE_IMAGE, DRIVING_VIDEO)
 URL_FIELDS = {SOURCE_IMAGE: "source_url", DRIVING_VIDEO: "driving_url"}
-"""The fields that can stand in the place of a file."""
+"""The URLs that can stand in the place of a file."""
+MOTION = "motion"
+"""A field that names a motion template: in the place of the driving video."""
+IN_PLACE_OF = {
+    SOURCE_IMAGE: (URL_FIELDS[SOURCE_IMAGE],),
+    DRIVING_VIDEO: (URL_FIELDS[DRIVING_VIDEO], MOTION),
+}
 
 
 class ReceivedFile(NamedTuple):

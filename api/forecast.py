@@ -19,7 +19,7 @@ from worker import logs
 from worker.backlog import Backlog
 from worker.errors import QueueUnavailable
 from worker.job_store import JobStore
-from worker.jobs import Job, JobState
+from worker.jobs import Job, JobState, speed_name
 
 _FRESH_S = 1.0
 """How long one look at the whole queue serves all requests of this process."""
@@ -42,7 +42,9 @@ class Forecast:
     def eta_s(self, job: Job) -> int | None:
         """Until the end of `job`, rounded up; None when it is not known or over."""
         left_s = math.inf
-        own_s = _duration_s(job.frames_total - job.frames_done, job.options.model or "", self.frames_per_s)
+        own_s = _duration_s(
+            job.frames_total - job.frames_done, speed_name(job.id, job.options.model or ""), self.frames_per_s
+        )
         if job.state is JobState.PROCESSING:
             left_s = own_s
         elif job.state is JobState.QUEUED:

@@ -14,7 +14,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from api.errors import BadForm, NotMultipart, TooLarge
-from api.file_parts import FILE_PARTS, SOURCE_IMAGE, URL_FIELDS, FilePart, ReceivedFile
+from api.file_parts import FILE_PARTS, IN_PLACE_OF, SOURCE_IMAGE, FilePart, ReceivedFile
 from worker.settings import MediaLimits
 
 _HEADER_MAX_BYTES = 8192
@@ -40,7 +40,15 @@ class FormReader:
     Every method raises ApiError as soon as the form cannot be accepted any more.
     """
 
-    def __init__(self, content_type: str, folder: Path, fields: Collection[str], limits: FormLimits) -> None:
+    def __init__(
+        self,
+        content_type: str,
+        folder: Path,
+        fields: Collection[str],
+        limits: FormLimits,
+        file_parts: Collection[str] = FILE_PARTS,
+    ) -> None:
+        self._file_parts = file_parts
         self.files: dict[str, ReceivedFile] = {}
         self.fields: dict[str, str] = {}
         self._folder = folder
@@ -68,9 +76,9 @@ class FormReader:
         """The body has ended: all parts must be there."""
         if not self._ended:
             raise BadForm("The body ends in the middle of the form.", hint=_CURL_HINT)
-        for name in FILE_PARTS:
-            # A URL in its place is judged, and fetched, by who knows whether it may be.
-            if name not in self.files and URL_FIELDS[name] not in self.fields:
+        for name in self._file_parts:
+            # What stands in its place is judged, and fetched, by who knows whether it may be.
+            if name not in self.files and not any(field in self.fields for field in IN_PLACE_OF[name]):
                 raise BadForm(
                     f"The file '{name}' is missing.", code="missing_part", field=name, hint=self._known_parts()
                 )
@@ -115,7 +123,7 @@ class FormReader:
             raise BadForm("A part of the form has no name.", hint=_CURL_HINT)
         if name in self.files or name in self.fields:
             raise BadForm(f"The part '{name}' occurs twice.", code="duplicate_part", field=name)
-        if name in FILE_PARTS:
+        if name in self._file_parts:
             self._file = FilePart(name, self._folder / name, self._limits.of_file(name))
         elif name not in self._known_fields:
             shown = name if len(name) <= 64 and name.isprintable() else name[:64].encode("unicode_escape").decode()
@@ -153,7 +161,7 @@ class FormReader:
         self._ended = True
 
     def _known_parts(self) -> str:
-        return f"Files: {', '.join(FILE_PARTS)}. Fields: {', '.join(sorted(self._known_fields))}."
+        return f"Files: {', '.join(self._file_parts)}. Fields: {', '.join(sorted(self._known_fields))}."
 
 
 def _parser(content_type: str, reader: FormReader) -> MultipartParser:

@@ -11,7 +11,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from datetime import timedelta
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from api.rounds import Rounds
@@ -20,7 +20,7 @@ from api.upload_folder import remove_abandoned
 from worker import logs
 from worker.errors import StorageUnavailable
 from worker.job_store import JobStore
-from worker.jobs import Job, as_utc, id_time, is_id
+from worker.jobs import FOLDERS, Job, JobKind, as_utc, folder_of, id_time, is_id
 from worker.storage import Storage, StoredObject
 
 _HOLD_S = 300
@@ -34,7 +34,7 @@ log = logs.get_logger(__name__)
 
 def delete_objects(job_store: JobStore, storage: Storage, job_id: str) -> None:
     """Delete every object of a removed record and take it out of the trash. Raises StorageUnavailable."""
-    keys = list(storage.list_keys(f"animations/{job_id}"))
+    keys = list(storage.list_keys(folder_of(job_id)))
     for key in keys:
         storage.delete(key)
     job_store.upkeep.objects_deleted(job_id)
@@ -102,13 +102,13 @@ class ObjectSweeper:
 
     def _orphans(self) -> Iterator[StoredObject]:
         oldest_kept = as_utc(self._job_store.upkeep.now_s()) - self._grace
-        objects = self._storage.list_objects("animations")
+        objects = chain.from_iterable(map(self._storage.list_objects, FOLDERS))
         while chunk := list(islice(objects, _LOOKED_UP_AT_ONCE)):
             # The id tells by the API's clock when it was made, the object by the storage's when it was written.
             old = [
                 item
                 for item in chunk
-                if is_id(_id_of(item.key))
+                if any(is_id(_id_of(item.key), kind) for kind in JobKind)
                 and item.modified_at < oldest_kept
                 and as_utc(id_time(_id_of(item.key))) < oldest_kept
             ]

@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from api.file_parts import DRIVING_VIDEO, SOURCE_IMAGE, URL_FIELDS
+from api.file_parts import DRIVING_VIDEO, FILE_PARTS, IN_PLACE_OF, MOTION, SOURCE_IMAGE, URL_FIELDS
 from api.problem_answers import MEDIA_TYPE
 from api.problem_catalog import title_of, type_of
 from api.schemas import Problem, ProgressEvent
@@ -76,7 +76,6 @@ def upload_form() -> dict[str, Any]:
                     "schema": {
                         "type": "object",
                         "additionalProperties": False,
-                        "required": [SOURCE_IMAGE, DRIVING_VIDEO],
                         "properties": {
                             SOURCE_IMAGE: {
                                 "type": "string",
@@ -91,6 +90,11 @@ def upload_form() -> dict[str, Any]:
                             **{
                                 field: {**url, "description": f"Fetched in the place of `{part}`, within its limits."}
                                 for part, field in URL_FIELDS.items()
+                            },
+                            MOTION: {
+                                "type": "string",
+                                "pattern": "^mot_[0-9a-hjkmnp-tv-z]{26}$",
+                                "description": "A motion template (`POST /motions`) in the place of the video.",
                             },
                             **{name: _form_field(schema) for name, schema in options.items()},
                             WEBHOOK_URL: {
@@ -111,6 +115,23 @@ def upload_form() -> dict[str, Any]:
                 }
             },
         }
+    }
+
+
+def motion_form() -> dict[str, Any]:
+    """The request body of `POST /motions`: the video and what is decided with it."""
+    options = AnimationOptions.model_json_schema()["properties"]
+    video = {"type": "string", "format": "binary", "description": "The video (or moving GIF) whose motion is wanted."}
+    url = {"type": "string", "format": "uri", "maxLength": 2048, "description": "Fetched in the place of the video."}
+    fields = {name: _form_field(options[name]) for name in ("model", "driving_crop", "driving_subject")}
+    schema = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {DRIVING_VIDEO: video, URL_FIELDS[DRIVING_VIDEO]: url, **fields},
+    }
+    encoding = {DRIVING_VIDEO: {"contentType": "video/mp4, video/quicktime, video/webm, image/gif"}}
+    return {
+        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema, "encoding": encoding}}}
     }
 
 
@@ -146,7 +167,7 @@ def complete(app: FastAPI, *, webhooks: bool, input_urls: bool) -> None:
                     del operation["responses"]["422"]  # the framework's own, where no problem of ours has this status
                 for parameter in operation.get("parameters", ()):
                     parameter["schema"] = _form_field(parameter["schema"])
-            for path in ("/animations", "/animations/preflight"):
+            for path in ("/animations", "/animations/preflight", "/motions"):
                 _fit_submission(document["paths"][path]["post"], webhooks=webhooks, input_urls=input_urls)
             document["components"]["securitySchemes"] = _SECURITY_SCHEMES
             for path, item in document["paths"].items():
@@ -166,11 +187,17 @@ def _fit_submission(operation: dict[str, Any], *, webhooks: bool, input_urls: bo
     """Describe the form as this installation takes it."""
     form = operation["requestBody"]["content"]["multipart/form-data"]["schema"]
     for name in [*(() if webhooks else WEBHOOK_FIELDS), *(() if input_urls else URL_FIELDS.values())]:
-        del form["properties"][name]
-    if input_urls:
-        del form["required"]
-        form["allOf"] = [{"oneOf": [{"required": [part]}, {"required": [field]}]} for part, field in URL_FIELDS.items()]
-    else:
+        form["properties"].pop(name, None)
+    # Each file, or one of the fields that can stand in its place.
+    ways = [
+        [part, *(field for field in IN_PLACE_OF[part] if field in form["properties"])]
+        for part in FILE_PARTS
+        if part in form["properties"]
+    ]
+    alone = [names[0] for names in ways if len(names) == 1]
+    choices = [{"oneOf": [{"required": [name]} for name in names]} for names in ways if len(names) > 1]
+    form |= {key: value for key, value in (("required", alone), ("allOf", choices)) if value}
+    if not input_urls:
         for status in ("502", "504"):
             del operation["responses"][status]
 

@@ -10,11 +10,12 @@ from fastapi import Request
 from api.dependencies import Services
 from api.errors import InvalidForm, Unavailable
 from api.input_urls import check_urls, fetch_inputs
-from api.submission import FIELDS, check_fit, delete_inputs, input_of, read_options, store_inputs
+from api.motion_choice import chosen_motion
+from api.submission import FIELDS, delete_inputs, look_at, read_options, store_inputs
 from api.threads import in_thread
 from api.webhook_form import read_target
 from worker import logs
-from worker.jobs import JobInput, new_id
+from worker.jobs import JobInput, JobKind, new_id
 from worker.preflights import Answer, Preflight, Question, Refusal
 
 _LOOK_EVERY_S = 0.1
@@ -23,7 +24,7 @@ _WAITING_AT_MOST = 4
 log = logs.get_logger(__name__)
 
 
-async def preflight(request: Request, services: Services) -> Preflight:
+async def preflight(request: Request, services: Services, client_id: str | None) -> Preflight:
     """What the animation of this form would be. Raises what a submission raises, and Unavailable."""
     await _check_lane(services)
     # An id as animations have: what a killed process leaves in the storage is an orphan like theirs.
@@ -31,15 +32,14 @@ async def preflight(request: Request, services: Services) -> Preflight:
     job_input: JobInput | None = None
     try:
         # Left before the wait: it would hold a place that uploads need.
-        async with services.uploads.receive(request, FIELDS) as form:
-            options = await in_thread(read_options, form.fields, services)
+        async with services.uploads.receive(request, FIELDS[JobKind.ANIMATION]) as form:
+            motion = await chosen_motion(services, form, client_id)
+            options = await in_thread(read_options, form.fields, services, motion)
             read_target(form.fields, services.api_settings)
             check_urls(form, services.api_settings)
             await fetch_inputs(request, form, services.uploads)
-            facts = await services.uploads.probe(form)
-            check_fit(options, *facts)
-            job_input = input_of(question_id, *facts)
-            await store_inputs(services, form, job_input)
+            job_input = await look_at(services, form, options, question_id, motion)
+            await store_inputs(services, form, job_input, motion)
         question = Question(input=job_input, options=options)
         answer = await _ask(request, services, question_id, question)
     finally:

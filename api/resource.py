@@ -16,6 +16,12 @@ from worker.result_formats import ViewName
 
 async def shown(job: Job, services: Services, root_path: str) -> Animation:
     """The animation as clients see it, with its place in the queue and when it is likely to end."""
+    position, eta_s = await place_and_eta(job, services)
+    return public(job, services, root_path, queue_position=position, eta_s=eta_s)
+
+
+async def place_and_eta(job: Job, services: Services) -> tuple[int | None, int | None]:
+    """How many queued jobs are before this one, and in how many seconds it is likely to end; where that is known."""
     position, eta_s = None, None
     # An accepted animation is never answered with an error because its place could not be asked for.
     with suppress(QueueUnavailable):
@@ -23,7 +29,7 @@ async def shown(job: Job, services: Services, root_path: str) -> Animation:
             position = await in_thread(services.job_store.queue_position, job.id)
     if not job.state.is_terminal and (forecast := await services.forecaster.newest()):
         eta_s = forecast.eta_s(job)
-    return public(job, services, root_path, queue_position=position, eta_s=eta_s)
+    return position, eta_s
 
 
 def public(

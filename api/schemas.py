@@ -62,7 +62,8 @@ class AnimationInput(PublicModel):
     """What was found in the two files."""
 
     source_image: ImageFacts
-    driving_video: VideoFacts
+    driving_video: VideoFacts = Field(description="With `motion` that of the template.")
+    motion: str | None = Field(description="The motion template that was used in place of a video.")
 
 
 class AnimationResult(PublicModel):
@@ -181,11 +182,13 @@ class Animation(PublicModel):
             started_at=None if job.started_at is None else as_utc(job.started_at),
             finished_at=None if job.finished_at is None else as_utc(job.finished_at),
             expires_at=None if job.expires_at is None else as_utc(job.expires_at),
-            input=AnimationInput(source_image=job.input.source, driving_video=job.input.driving),
+            input=AnimationInput(
+                source_image=job.input.picture, driving_video=job.input.driving, motion=job.input.motion
+            ),
             options=job.options,
             result=_public_result(job.result, result_link) if job.result and done else None,
             views=_public_views(job.result, path, view_links) if job.result and done else {},
-            error=_public_error(job.error) if job.error and job.state is JobState.FAILED else None,
+            error=public_error(job.error) if job.error and job.state is JobState.FAILED else None,
             links=AnimationLinks(
                 self=path,
                 events=f"{path}/events",
@@ -220,7 +223,7 @@ class Model(PublicModel):
     @classmethod
     def of(cls, facts: ModelFacts, default: str) -> Model:
         """The public side of a bundle: without its folder."""
-        return cls(**facts.model_dump(exclude={"folder"}), is_default=facts.name == default)
+        return cls(**facts.model_dump(exclude={"folder", "bundle_sha256"}), is_default=facts.name == default)
 
 
 class ModelList(PublicModel):
@@ -245,7 +248,9 @@ class Readiness(PublicModel):
 
 def _public_result(result: JobResult, link: tuple[str, datetime] | None) -> AnimationResult:
     url, expires_at = link or (None, None)
-    return AnimationResult(**result.model_dump(exclude={"key", "views"}), url=url, url_expires_at=expires_at)
+    return AnimationResult(
+        **result.model_dump(exclude={"key", "views", "bundle_sha256"}), url=url, url_expires_at=expires_at
+    )
 
 
 def _public_views(result: JobResult, path: str, links: Mapping[ViewName, str]) -> dict[ViewName, AnimationView]:
@@ -255,5 +260,6 @@ def _public_views(result: JobResult, path: str, links: Mapping[ViewName, str]) -
     }
 
 
-def _public_error(error: JobError) -> AnimationError:
+def public_error(error: JobError) -> AnimationError:
+    """The error of a job that failed."""
     return AnimationError(type=type_of(error.code), title=title_of(error.code), **error.model_dump())

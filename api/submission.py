@@ -9,31 +9,51 @@ from pydantic import ValidationError
 
 from api.dependencies import Services
 from api.errors import InvalidForm, QueueFull
-from api.file_parts import URL_FIELDS
+from api.file_parts import DRIVING_VIDEO, FILE_PARTS, MOTION, SOURCE_IMAGE, URL_FIELDS
 from api.idempotency import earlier_animation, fingerprint_of, held, refusals_explained
 from api.input_urls import check_urls, fetch_inputs
+from api.motion_choice import DRIVING_OPTIONS, check_model, chosen_motion, unknown_motion
 from api.schemas import FieldProblem
 from api.threads import in_thread
 from api.uploads import ReceivedForm
 from api.webhook_form import WEBHOOK_FIELDS, read_target
 from worker import logs
-from worker.animation_options import check_reference_frame
+from worker.animation_options import check_reference_frame, check_views_of_motion
 from worker.catalog import find_model
 from worker.errors import AnimationError, InvalidOptions, ModelUnavailable, QueueUnavailable
 from worker.idempotency_keys import Reservation
-from worker.jobs import AnimationOptions, ImageFacts, Job, JobContext, JobInput, JobState, VideoFacts, new_id
+from worker.jobs import (
+    AnimationOptions,
+    ImageFacts,
+    Job,
+    JobContext,
+    JobInput,
+    JobKind,
+    JobState,
+    VideoFacts,
+    folder_of,
+    new_id,
+)
 from worker.squares import check_crop
 from worker.submit_refusals import ClientFullError, QueueFullError
 
 log = logs.get_logger(__name__)
 
 _LONGEST_RETRY_S = 600
-_OTHER_FIELDS = (*WEBHOOK_FIELDS, *URL_FIELDS.values())
-FIELDS = (*AnimationOptions.model_fields, *_OTHER_FIELDS)
+_OTHER_FIELDS = (*WEBHOOK_FIELDS, *URL_FIELDS.values(), MOTION)
+FIELDS = {
+    JobKind.ANIMATION: (*AnimationOptions.model_fields, *_OTHER_FIELDS),
+    JobKind.MOTION: ("model", *DRIVING_OPTIONS, URL_FIELDS[DRIVING_VIDEO]),
+}
+FILES = {JobKind.ANIMATION: FILE_PARTS, JobKind.MOTION: (DRIVING_VIDEO,)}
+"""The parts of the form of each kind."""
 
 
-def read_options(fields: dict[str, str], services: Services) -> AnimationOptions:
-    """The options of a form, with the model resolved. Raises InvalidForm with every field that is wrong."""
+def read_options(fields: dict[str, str], services: Services, motion: Job | None = None) -> AnimationOptions:
+    """The options of a form, with the model resolved; by default that of the motion template, if there is one.
+
+    Raises InvalidForm with every field that is wrong.
+    """
     empty = [
         FieldProblem(field=name, detail="is empty: leave the field out for its default")
         for name, text in fields.items()
@@ -51,20 +71,33 @@ def read_options(fields: dict[str, str], services: Services) -> AnimationOptions
         ) from error
     settings = services.settings
     try:
-        facts = find_model(options.model or settings.model, settings.model_dirs)
+        facts = find_model(options.model or (motion and motion.options.model) or settings.model, settings.model_dirs)
     except (InvalidOptions, ModelUnavailable) as error:
         raise InvalidForm(error.detail, code=error.code, hint=error.hint, field="model") from error
+    if motion is not None:
+        check_model(motion, facts)
+        try:
+            check_views_of_motion(options.views)
+        except InvalidOptions as error:
+            raise InvalidForm(error.detail, code=error.code, hint=error.hint, field="views") from error
     return options.model_copy(update={"model": facts.name})
 
 
-async def receive(request: Request, services: Services, context: JobContext, idempotency_key: str | None) -> Job:
-    """From the request to an accepted animation; to that of an earlier request when both have the same key."""
+async def receive(
+    request: Request,
+    services: Services,
+    context: JobContext,
+    idempotency_key: str | None,
+    kind: JobKind = JobKind.ANIMATION,
+) -> Job:
+    """From the request to an accepted job; to that of an earlier request when both have the same key."""
     async with held(services, idempotency_key, context.client_id) as key:
         if not (key and key.earlier):
             # Asked before the upload: nobody wants to send 100 MB to learn that the queue is away or full.
             await check_queue(services, context.client_id)
-        async with services.uploads.receive(request, FIELDS) as form:
-            options = await in_thread(read_options, form.fields, services)
+        async with services.uploads.receive(request, FIELDS[kind], FILES[kind]) as form:
+            motion = await chosen_motion(services, form, context.client_id)
+            options = await in_thread(read_options, form.fields, services, motion)
             webhook = read_target(form.fields, services.api_settings)
             context = context.model_copy(update={"webhook": webhook})
             fingerprint = fingerprint_of(form, options)
@@ -72,19 +105,42 @@ async def receive(request: Request, services: Services, context: JobContext, ide
             if key and key.earlier:
                 return await earlier_animation(services, key.earlier, fingerprint)
             await fetch_inputs(request, form, services.uploads)
-            facts = await services.uploads.probe(form)
-            check_fit(options, *facts)
+            job_id = new_id(kind)
+            job_input = await look_at(services, form, options, job_id, motion)
             reservation = key.reservation(fingerprint, services.api_settings.idempotency_keep_s) if key else None
-            return await accept(services, form, facts, options, context, reservation)
+            return await accept(services, form, job_id, job_input, options, context, reservation, motion)
 
 
-def check_fit(options: AnimationOptions, source: ImageFacts, driving: VideoFacts) -> None:
+async def look_at(
+    services: Services, form: ReceivedForm, options: AnimationOptions, job_id: str, motion: Job | None
+) -> JobInput:
+    """What the files of a form are, and where they will be stored. Raises PartRejected, or InvalidForm for a crop or a
+    frame that they do not have."""
+    folder = folder_of(job_id)
+    source = await services.uploads.probe_image(form) if SOURCE_IMAGE in form.files else None
+    if motion is not None:
+        driving = motion.input.driving
+    else:
+        driving = await services.uploads.probe_video(form)
+    check_fit(options, source, driving)
+    return JobInput(
+        source_key=f"{folder}/source" if source else "",
+        source=source,
+        driving_key=f"{folder}/driving",
+        driving=driving,
+        motion=motion.id if motion else None,
+    )
+
+
+def check_fit(options: AnimationOptions, source: ImageFacts | None, driving: VideoFacts) -> None:
     """Raise InvalidForm for a crop or a frame that these two files do not have."""
-    checks = (
-        ("source_crop", lambda: check_crop(options.source_crop, source.width, source.height, "source_crop")),
+    checks = [
         ("driving_crop", lambda: check_crop(options.driving_crop, driving.width, driving.height, "driving_crop")),
         ("reference_frame", lambda: check_reference_frame(options.reference_frame, driving.frames)),
-    )
+    ]
+    if source is not None:
+        width, height = source.width, source.height
+        checks.insert(0, ("source_crop", lambda: check_crop(options.source_crop, width, height, "source_crop")))
     for field, check in checks:
         try:
             check()
@@ -104,20 +160,20 @@ async def check_queue(services: Services, client_id: str | None) -> None:
 async def accept(
     services: Services,
     form: ReceivedForm,
-    facts: tuple[ImageFacts, VideoFacts],
+    job_id: str,
+    job_input: JobInput,
     options: AnimationOptions,
     context: JobContext,
     reservation: Reservation | None = None,
+    motion: Job | None = None,
 ) -> Job:
-    """Store both files, then the record; on return the animation is accepted.
+    """Store the files, then the record; on return the job is accepted.
 
     After a failure nothing is left, but for the files when it is not known whether the record was written. The record
     can be that of an earlier request with the same key: then nothing is left of this one either.
     """
-    job_id = new_id()
-    job_input = input_of(job_id, *facts)
     try:
-        await store_inputs(services, form, job_input)
+        await store_inputs(services, form, job_input, motion)
         with refusals_explained(services):
             job = await in_thread(
                 services.job_store.submit,
@@ -147,21 +203,26 @@ async def accept(
     return job
 
 
-def input_of(job_id: str, source: ImageFacts, driving: VideoFacts) -> JobInput:
-    """Where the two files of an animation are stored."""
-    folder = f"animations/{job_id}"
-    return JobInput(source_key=f"{folder}/source", source=source, driving_key=f"{folder}/driving", driving=driving)
+async def store_inputs(services: Services, form: ReceivedForm, job_input: JobInput, motion: Job | None) -> None:
+    """Store the files. Of a motion template a copy: whatever becomes of it, this job has its own.
 
-
-async def store_inputs(services: Services, form: ReceivedForm, job_input: JobInput) -> None:
-    """Store both files. Raises StorageUnavailable."""
-    for key, file in ((job_input.source_key, form.source_image), (job_input.driving_key, form.driving_video)):
-        await in_thread(services.storage.put_file, key, file.path, file.media_type)
+    Raises StorageUnavailable, or InvalidForm when the template was removed meanwhile.
+    """
+    names = {job_input.source_key: SOURCE_IMAGE, job_input.driving_key: DRIVING_VIDEO}
+    for key, name in names.items():
+        if key and name in form.files:
+            file = form.files[name]
+            await in_thread(services.storage.put_file, key, file.path, file.media_type)
+    if motion is not None and motion.result is not None:
+        try:
+            await in_thread(services.storage.copy, motion.result.key, job_input.driving_key)
+        except FileNotFoundError as error:
+            raise unknown_motion() from error
 
 
 async def delete_inputs(services: Services, job_input: JobInput) -> None:
-    """Delete both, as far as the storage answers: the orphan sweep deletes the rest."""
-    for key in (job_input.source_key, job_input.driving_key):
+    """Delete them, as far as the storage answers: the orphan sweep deletes the rest."""
+    for key in job_input.keys:
         try:
             await in_thread(services.storage.delete, key)
         except AnimationError:

@@ -20,7 +20,7 @@ import anyio.to_thread
 from starlette.requests import Request
 
 from api.errors import PartRejected, TooLarge, Unavailable, UploadTooSlow
-from api.file_parts import DRIVING_VIDEO, SOURCE_IMAGE, URL_FIELDS, ReceivedFile
+from api.file_parts import DRIVING_VIDEO, FILE_PARTS, SOURCE_IMAGE, URL_FIELDS, ReceivedFile
 from api.form_reader import FormLimits, FormReader
 from api.settings import ApiSettings
 from worker import logs, pictures
@@ -76,7 +76,9 @@ class UploadDesk:
         self.fetches = anyio.CapacityLimiter(self.settings.uploads_at_once)
 
     @asynccontextmanager
-    async def receive(self, request: Request, fields: Collection[str]) -> AsyncIterator[ReceivedForm]:
+    async def receive(
+        self, request: Request, fields: Collection[str], file_parts: Collection[str] = FILE_PARTS
+    ) -> AsyncIterator[ReceivedForm]:
         """The form of `request`; its files exist inside the block. Raises ApiError, or ClientDisconnect."""
         if self.uploads >= self.settings.uploads_at_once:
             raise Unavailable(
@@ -87,20 +89,22 @@ class UploadDesk:
             self.check_disk(int(request.headers.get("content-length", "0")))
             folder = Path(tempfile.mkdtemp(dir=self.folder))
             try:
-                yield await self._read(request, folder, fields)
+                yield await self._read(request, folder, fields, file_parts)
             finally:
                 with anyio.CancelScope(shield=True):
                     await anyio.to_thread.run_sync(lambda: shutil.rmtree(folder, ignore_errors=True))
         finally:
             self.uploads -= 1
 
-    async def probe(self, form: ReceivedForm) -> tuple[ImageFacts, VideoFacts]:
-        """What the two files are. Raises PartRejected. The picture first: it takes less time to say no to."""
-        limits = self.media_limits
-        source, driving = form.source_image.path, form.driving_video.path
-        image = await self._probe(form.field_of(SOURCE_IMAGE), lambda: pictures.probe_image(source, limits))
-        video = await self._probe(form.field_of(DRIVING_VIDEO), lambda: probe_video(driving, limits))
-        return image, video
+    async def probe_image(self, form: ReceivedForm) -> ImageFacts:
+        """What the source image is. Raises PartRejected."""
+        path = form.source_image.path
+        return await self._probe(form.field_of(SOURCE_IMAGE), lambda: pictures.probe_image(path, self.media_limits))
+
+    async def probe_video(self, form: ReceivedForm) -> VideoFacts:
+        """What the driving video is. Raises PartRejected."""
+        path = form.driving_video.path
+        return await self._probe(form.field_of(DRIVING_VIDEO), lambda: probe_video(path, self.media_limits))
 
     async def _probe(self, field: str, probe: Callable[[], T]) -> T:
         try:
@@ -108,12 +112,14 @@ class UploadDesk:
         except MediaRejected as error:
             raise PartRejected(field, error) from error
 
-    async def _read(self, request: Request, folder: Path, fields: Collection[str]) -> ReceivedForm:
+    async def _read(
+        self, request: Request, folder: Path, fields: Collection[str], file_parts: Collection[str]
+    ) -> ReceivedForm:
         settings = self.settings
         limits = FormLimits(
             max_parts=settings.max_parts, field_max_bytes=settings.field_max_bytes, media=self.media_limits
         )
-        reader = FormReader(request.headers.get("content-type", ""), folder, fields, limits)
+        reader = FormReader(request.headers.get("content-type", ""), folder, fields, limits, file_parts)
         received_bytes = 0
         try:
             async for chunk in _timed(request.stream(), settings):

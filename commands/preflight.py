@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from commands.animation_options import animation_options
+from commands.animation_options import animation_options, motion_option
 from commands.options import device_option, precision_option, read_settings
 from worker.terminal import errors_in_one_line, progress
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("source", type=click.Path(path_type=Path))
-@click.argument("driving", type=click.Path(path_type=Path))
+@click.argument("driving", required=False, type=click.Path(path_type=Path))
+@motion_option
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="PREVIEW.png: one frame of it.")
 @click.option("--json", "as_json", is_flag=True, help="The answer of the service, without the picture.")
 @animation_options
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 @errors_in_one_line
 def preflight(
     source: Path,
-    driving: Path,
+    driving: Path | None,
+    motion: Path | None,
     output: Path | None,
     as_json: bool,
     fps: str,
@@ -41,7 +43,7 @@ def preflight(
     from worker.engine.local import look_ahead_locally
 
     settings = read_settings(device=device, precision=precision)
-    found = look_ahead_locally(source, driving, settings, options, fps=fps, progress=progress)
+    found = look_ahead_locally(source, driving, settings, options, fps=fps, progress=progress, motion=motion)
     if output:
         output.write_bytes(base64.b64decode(found.preview.data))
     if as_json:

@@ -35,7 +35,8 @@ _FAILED, _REFUSED, _UNREACHABLE, _CANCELED, _FILES, _INTERRUPTED = 1, 3, 4, 5, 6
 
 @click.command(epilog=_EXIT_CODES)
 @click.argument("source")
-@click.argument("driving")
+@click.argument("driving", required=False)
+@click.option("--motion", help="In place of DRIVING: the id of a motion of the service.")
 @click.option("--server", help="Address of the service. [ANIMATO_SERVER, or http://127.0.0.1:8000]")
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Where the result goes.")
 @animation_options
@@ -63,7 +64,8 @@ _FAILED, _REFUSED, _UNREACHABLE, _CANCELED, _FILES, _INTERRUPTED = 1, 3, 4, 5, 6
 def submit(
     context: click.Context,
     source: str,
-    driving: str,
+    driving: str | None,
+    motion: str | None,
     server: str | None,
     output: Path | None,
     webhook_url: str | None,
@@ -88,8 +90,10 @@ def submit(
     settings = ClientSettings()
     url = (server or settings.server).rstrip("/")
     key = _api_key(api_key_file, settings.api_key)
+    if (driving is None) == (motion is None):
+        raise click.UsageError("give DRIVING, or --motion and the id of one")
     files, fields = _inputs(source, driving)
-    others = {"webhook_url": webhook_url, "webhook_events": webhook_events}
+    others = {"motion": motion, "webhook_url": webhook_url, "webhook_events": webhook_events}
     fields |= _fields({**_given(context, options), **{name: text for name, text in others.items() if text}})
     if output and "format" in options and "format" not in fields and (by_name := _FORMATS.get(output.suffix.lower())):
         fields["format"] = by_name
@@ -120,11 +124,13 @@ def _api_key(file: Path | None, otherwise: str) -> str:
     return key
 
 
-def _inputs(source: str, driving: str) -> tuple[dict[str, Path], dict[str, str]]:
+def _inputs(source: str, driving: str | None) -> tuple[dict[str, Path], dict[str, str]]:
     """What is sent as files, and what as URLs."""
     files: dict[str, Path] = {}
     fields: dict[str, str] = {}
     for text, part, url_field in ((source, "source_image", "source_url"), (driving, "driving_video", "driving_url")):
+        if text is None:
+            continue
         if text.startswith(("http://", "https://")):
             fields[url_field] = text
         elif Path(text).is_file():

@@ -181,6 +181,17 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sums_sha256(directory: Path) -> str:
+    """Return one hash for the whole bundle: that of `SHA256SUMS`, which `verify` holds its files to.
+
+    Raises `BundleError` with code `bundle_damaged`.
+    """
+    try:
+        return sha256_of(directory / SUMS_FILE)
+    except OSError as error:
+        raise BundleError("bundle_damaged", f"{directory.name}/{SUMS_FILE} cannot be read: {error}") from error
+
+
 def _read_json(directory: Path) -> Mapping[str, Any]:
     path = directory / CONFIG_FILE
     if not path.is_file():

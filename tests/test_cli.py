@@ -187,3 +187,17 @@ def test_preflight_says_what_an_animation_would_be(tmp_path: Path, short_clip: P
     assert facts["estimate"].startswith("16 frames, about ")
     assert pictures.load_image(preview).shape == (256, 256, 3)
     one_line_error(animato("preflight", SOURCE, tmp_path / "none.mp4"), "file_not_found")
+
+
+def test_a_motion_is_extracted_once_and_used(tmp_path: Path, short_clip: Path) -> None:
+    motion, video = tmp_path / "talk.safetensors", tmp_path / "out.mp4"
+    run = animato("motion", "extract", short_clip, "-o", motion, "--driving-crop", "none")
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == f"{motion}: 16 frames, 25/1 frames/s, with sound, for avatars-256"
+    run = animato("animate", SOURCE, "--motion", motion, "-o", video)
+    assert run.returncode == 0, run.stderr
+    result = media.probe_video(video, UNLIMITED)
+    assert (result.frames, result.fps, result.has_audio) == (16, "25/1", True)
+    motion.write_bytes(motion.read_bytes()[:-9])
+    one_line_error(animato("animate", SOURCE, "--motion", motion, "-o", tmp_path / "other.mp4"), "motion_damaged")
+    one_line_error(animato("animate", SOURCE, "-o", tmp_path / "other.mp4"), "invalid_options")

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from worker.errors import InvalidOptions
-from worker.result_formats import VIEWS_PATTERN, FormatName
+from worker.result_formats import VIEWS_PATTERN, FormatName, views_of
 from worker.squares import CROP_PATTERN
 
 _MOST_SUBJECTS = 15
@@ -78,6 +78,16 @@ class AnimationOptions(BaseModel):
         description="Extra videos of the same animation, separated by commas: `comparison` (source, driving, result), "
         "`keypoints` (with their Jacobians' axes), `flow` (as colours) and `occlusion`.",
     )
+
+
+def check_views_of_motion(views: str | None) -> None:
+    """Raise `InvalidOptions` for views that show the driving clip, where a motion template takes its place."""
+    needed = [name for name in views_of(views) if name in ("comparison", "keypoints")]
+    if needed:
+        raise InvalidOptions(
+            f"views: {', '.join(needed)} would show the driving video, which a motion does not have.",
+            hint="flow and occlusion can be had with a motion.",
+        )
 
 
 def check_reference_frame(wanted: str, frames: int) -> None:

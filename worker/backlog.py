@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import redis
 
+from worker.jobs import speed_name
 from worker.redis_scripts import JOB, LEASES, QUEUED, SPEEDS
 
 
@@ -15,6 +16,7 @@ class Work(NamedTuple):
 
     job_id: str
     model: str
+    """As `jobs.speed_name` calls it."""
     frames_left: int
 
 
@@ -50,4 +52,6 @@ def read_backlog(client: redis.Redis, at_most: int) -> Backlog:
 def _work(job_id: str, options: Any, frames_total: Any, frames_done: Any) -> Work | None:
     if options is None:
         return None  # removed between the two looks
-    return Work(job_id, json.loads(options)["model"] or "", max(0, int(frames_total) - int(frames_done)))
+    return Work(
+        job_id, speed_name(job_id, json.loads(options)["model"] or ""), max(0, int(frames_total) - int(frames_done))
+    )

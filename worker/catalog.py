@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from model.bundle_index import BundleInfo, find_bundle, list_bundles
+from model.bundle_index import BundleInfo, find_bundle, list_bundles, sums_sha256
 from model.bundle_index import describe as describe_bundle
 from model.errors import BundleError
 from worker.errors import ModelUnavailable
@@ -27,6 +27,8 @@ class ModelFacts(BaseModel):
     description: str
     licence: str
     created: str
+    bundle_sha256: str
+    """Of its configuration and weights; keypoints of one bundle mean nothing to another."""
 
 
 def list_models(folders: Sequence[Path]) -> list[ModelFacts]:
@@ -54,4 +56,5 @@ def _facts(info: BundleInfo) -> ModelFacts:
         description=info.provenance.notes,
         licence=info.provenance.licence,
         created=info.provenance.created,
+        bundle_sha256=sums_sha256(info.directory),
     )

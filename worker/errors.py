@@ -4,6 +4,7 @@
     ├── MediaRejected         the person's file is the reason; never retried
     │   ├── UnsupportedMedia  415: a container, codec or picture format outside the allow-list
     │   └── MediaTooLarge     413: more bytes than a limit allows
+    ├── MotionRejected        422: a motion template that is damaged, or of another model
     ├── InvalidOptions        422: an option that does not fit the others or the model
     ├── ModelUnavailable      the bundle asked for is not installed or is damaged
     ├── InferenceFailed       the network failed on this input (retryable: out of memory, a CUDA fault)
@@ -69,6 +70,16 @@ class MediaTooLarge(MediaRejected):
 
     code = "part_too_large"
     http_status = 413
+
+
+class MotionRejected(AnimationError):
+    """A motion template that cannot be used.
+
+    Codes: `motion_damaged`, `motion_version_unsupported`, `motion_other_model`.
+    """
+
+    code = "motion_damaged"
+    http_status = 422
 
 
 class InvalidOptions(AnimationError):

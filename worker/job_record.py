@@ -3,8 +3,22 @@
 from __future__ import annotations
 
 import json
+from typing import NamedTuple
 
 from worker.jobs import AnimationOptions, Job, JobContext, JobError, JobInput, JobResult, JobState
+
+
+class Claim(NamedTuple):
+    """The right to run an animation, until the lease ends."""
+
+    job: Job
+    fence: int
+
+
+class Tombstone(NamedTuple):
+    """What is left of an animation whose retention is over."""
+
+    client_id: str | None
 
 
 def read_record(fields: dict[str, str]) -> Job:

@@ -8,17 +8,28 @@ has the names of the keys, `job_upkeep` what the housekeeper does.
 from __future__ import annotations
 
 import random
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, Self
 
 import redis
 
 from worker.backlog import Backlog, read_backlog
 from worker.idempotency_keys import IdempotencyKeys, Reservation
-from worker.job_record import read_record
+from worker.job_record import Claim, Tombstone, read_record
 from worker.job_upkeep import GIVEN_UP, JobUpkeep
-from worker.jobs import AnimationOptions, Job, JobContext, JobError, JobInput, JobResult, JobState
+from worker.jobs import (
+    AnimationOptions,
+    Job,
+    JobContext,
+    JobError,
+    JobInput,
+    JobKind,
+    JobResult,
+    JobState,
+    kind_of,
+    speed_name,
+)
 from worker.redis_client import PREFIX, connect, translated
-from worker.redis_scripts import CLIENT, GONE, INDEX, JOB, LEASES, QUEUED, SPEEDS, Scripts, milliseconds
+from worker.redis_scripts import CLIENT, GONE, INDEX, JOB, LEASES, MOTIONS, QUEUED, SPEEDS, Scripts, milliseconds
 from worker.settings import Settings
 from worker.submit_refusals import REFUSALS
 from worker.webhook_outbox import WebhookOutbox
@@ -28,19 +39,6 @@ _WORKERS = f"{PREFIX}workers"
 _WORKER_SEEN_S = 60
 """A worker that has not told of itself for so long is not listed any more."""
 _BACKOFF_JITTER = 0.2
-
-
-class Claim(NamedTuple):
-    """The right to run an animation, until the lease ends."""
-
-    job: Job
-    fence: int
-
-
-class Tombstone(NamedTuple):
-    """What is left of an animation whose retention is over."""
-
-    client_id: str | None
 
 
 class JobStore:
@@ -102,7 +100,7 @@ class JobStore:
             context.model_dump_json(),
             context.client_id or "",
             milliseconds(settings.job_deadline_s),
-            milliseconds(settings.retention_s),
+            milliseconds(settings.retention_s if kind_of(job_id) is JobKind.ANIMATION else settings.motion_retention_s),
             milliseconds(settings.first_ring_wait_s),
             context.retry_of or "",
             "" if max_queued is None else max_queued,
@@ -138,9 +136,18 @@ class JobStore:
             return [int(version) if version else None for version in pipe.execute()]
 
     @translated
-    def page(self, limit: int, *, before: str | None = None, client_id: str | None = None) -> list[Job]:
-        """The newest `limit` records, or those older than the id `before`; newest first. Of one client, or of all."""
-        index = INDEX if client_id is None else f"{CLIENT}{client_id}:index"
+    def page(
+        self,
+        limit: int,
+        *,
+        before: str | None = None,
+        client_id: str | None = None,
+        kind: JobKind = JobKind.ANIMATION,
+    ) -> list[Job]:
+        """The newest `limit` records of a kind, or those older than the id `before`; newest first. Of one client, or
+        of all."""
+        everybody, own = (INDEX, "index") if kind is JobKind.ANIMATION else (MOTIONS, "motions")
+        index = everybody if client_id is None else f"{CLIENT}{client_id}:{own}"
         start = f"({before}" if before else "+"
         ids: Any = self._redis.zrevrangebylex(index, start, "-", 0, limit)
         return [job for job in self.get_many(ids) if job]
@@ -227,7 +234,8 @@ class JobStore:
 
         False: another worker owns it, or it was to be canceled; the result must be thrown away.
         """
-        ended = self._finish(job_id, fence, JobState.SUCCEEDED, result.model_dump_json(), result.frames, result.model)
+        speed = speed_name(job_id, result.model)
+        ended = self._finish(job_id, fence, JobState.SUCCEEDED, result.model_dump_json(), result.frames, speed)
         return ended is JobState.SUCCEEDED
 
     @translated

@@ -24,7 +24,19 @@ QUEUE_KEY_PREFIX = "animato:queue:"
 BELLS_KEY = QUEUE_KEY_PREFIX + QUEUE_NAME
 """Where Celery keeps the messages that no worker has taken yet: a list in Redis."""
 
-_ID_PREFIX = "anm_"
+
+class JobKind(StrEnum):
+    """What a job makes. The prefix of its id tells the kind, everywhere."""
+
+    ANIMATION = "anm_"
+    MOTION = "mot_"
+    """A motion template: the keypoints of a driving clip, in a file."""
+
+
+TEMPLATE_MEDIA_TYPE = "application/vnd.animato.motion+safetensors"
+_FOLDERS = {JobKind.ANIMATION: "animations", JobKind.MOTION: "motions"}
+FOLDERS = tuple(_FOLDERS.values())
+"""In the storage: the objects of each job lie in one of these, below its id."""
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: sorts like the number, no i l o u
 _ID_LENGTH = 26  # 128 bits
 
@@ -92,14 +104,28 @@ class VideoFacts(BaseModel):
 
 
 class JobInput(BaseModel):
-    """The two files of an animation: where they are stored and what they are."""
+    """The files of a job: where they are stored and what they are."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    source_key: str
-    source: ImageFacts
+    source_key: str = ""
+    source: ImageFacts | None = None
+    """Empty and None for a motion template, which has only a driving clip."""
     driving_key: str
     driving: VideoFacts
+    motion: str | None = None
+    """The motion template of which `driving_key` is a copy; None when it is the clip itself."""
+
+    @property
+    def picture(self) -> ImageFacts:
+        """The source of an animation."""
+        assert self.source is not None, "a motion template has no picture"
+        return self.source
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Of all of them."""
+        return (self.driving_key,) if not self.source_key else (self.source_key, self.driving_key)
 
 
 class WebhookTarget(BaseModel):
@@ -140,7 +166,7 @@ class JobView(BaseModel):
 
 
 class JobResult(BaseModel):
-    """The one visible result of an animation."""
+    """The one visible result of a job."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -161,6 +187,8 @@ class JobResult(BaseModel):
     reference_frame: int | None = None
     held_frames: tuple[tuple[int, int], ...] = ()
     """Driving frames in whose place the last motion was held: first and last of each stretch."""
+    bundle_sha256: str | None = None
+    """Of a motion template: the bundle whose keypoints it holds."""
     warnings: tuple[str, ...] = ()
     views: dict[ViewName, JobView] = {}
     """Visible with the result, and gone with it."""
@@ -183,7 +211,7 @@ class JobError(BaseModel):
 
 
 class Job(BaseModel):
-    """The record of one animation, as Redis holds it. Times are seconds since 1970 of the Redis clock."""
+    """The record of one job, as Redis holds it. Times are seconds since 1970 of the Redis clock."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -215,6 +243,11 @@ class Job(BaseModel):
     error: JobError | None = None
     context: JobContext = JobContext()
 
+    @property
+    def kind(self) -> JobKind:
+        """What it makes."""
+        return kind_of(self.id)
+
     @computed_field
     @property
     def percent(self) -> int:
@@ -224,23 +257,38 @@ class Job(BaseModel):
         return min(99, 100 * self.frames_done // max(1, self.frames_total))
 
 
-def new_id() -> str:
-    """A new animation id: 48 bits of time and 80 random ones, so ids sort by age and cannot be guessed."""
+def new_id(kind: JobKind = JobKind.ANIMATION) -> str:
+    """A new id: 48 bits of time and 80 random ones, so ids sort by age and cannot be guessed."""
     number = (time.time_ns() // 1_000_000 << 80) | secrets.randbits(80)
     digits = (_ALPHABET[(number >> shift) & 31] for shift in range(5 * (_ID_LENGTH - 1), -1, -5))
-    return _ID_PREFIX + "".join(digits)
+    return kind + "".join(digits)
 
 
-def is_id(text: str) -> bool:
-    """Whether `text` has the form of an animation id (so that nothing else reaches Redis or the storage)."""
-    body = text.removeprefix(_ID_PREFIX)
-    return text.startswith(_ID_PREFIX) and len(body) == _ID_LENGTH and all(char in _ALPHABET for char in body)
+def is_id(text: str, kind: JobKind = JobKind.ANIMATION) -> bool:
+    """Whether `text` has the form of an id of this kind (so that nothing else reaches Redis or the storage)."""
+    body = text.removeprefix(kind)
+    return text.startswith(kind) and len(body) == _ID_LENGTH and all(char in _ALPHABET for char in body)
+
+
+def kind_of(job_id: str) -> JobKind:
+    """The kind that an id names."""
+    return JobKind(job_id[: len(JobKind.ANIMATION)])
+
+
+def folder_of(job_id: str) -> str:
+    """Where the objects of a job lie in the storage."""
+    return f"{_FOLDERS[kind_of(job_id)]}/{job_id}"
+
+
+def speed_name(job_id: str, model: str) -> str:
+    """The name under which the speed of a model is kept: a motion template takes less time a frame than a picture."""
+    return model if kind_of(job_id) is JobKind.ANIMATION else f"{kind_of(job_id)}{model}"
 
 
 def id_time(job_id: str) -> float:
     """When an id was made, in seconds since 1970 of the clock of its maker."""
     number = 0
-    for char in job_id.removeprefix(_ID_PREFIX):
+    for char in job_id.removeprefix(kind_of(job_id)):
         number = number << 5 | _ALPHABET.index(char)
     return (number >> 80) / 1000
 

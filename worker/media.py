@@ -15,7 +15,7 @@ list in `media_formats`; still pictures; files that a decoding error would cut s
 
 from __future__ import annotations
 
-from worker.media_encoding import VideoWriter, WrittenVideo, write_video
+from worker.media_encoding import VideoWriter, WrittenVideo, extract_audio, write_video
 from worker.media_folder import FOLDER_MEDIA_TYPE, probe_frames_folder
 from worker.media_formats import DRIVING_MEDIA_TYPES, SNIFF_BYTES, SOURCE_MEDIA_TYPES, sniff
 from worker.media_frames import read_frames
@@ -28,6 +28,7 @@ __all__ = [
     "SOURCE_MEDIA_TYPES",
     "VideoWriter",
     "WrittenVideo",
+    "extract_audio",
     "probe_frames_folder",
     "probe_video",
     "read_frames",

@@ -34,6 +34,7 @@ _MUX_TIMEOUT_S = 600.0
 _FIRST_FRAME_TIMEOUT_S = 30.0
 _PICTURE_MAX_BYTES = 64 << 30  # far above any result; what it keeps from happening is a full disk
 _AUDIO_MAX_BYTES_PER_S = 80_000  # the largest AAC frames that exist, in stereo at 48 kHz; Opus has smaller ones
+_PCM_MAX_BYTES_PER_S = 48_000 * 2 * 4
 _GIF_MAX_FPS = 50
 _INDEX_MAX_BYTES = 16 << 20
 _FIRST_PTS = re.compile(r"\] n: *0 pts: *-?\d+ pts_time:(-?[\d.]+)")
@@ -207,20 +208,46 @@ def _add_audio(
         return False, (_NO_AUDIO,)
     container, encoder = RESULT_FORMATS[video_format], ENCODERS[video_format]
     guarded = guarded_input(audio_from, media_type, max_pixels=UNLIMITED.video_max_pixels)
-    start_s = _first_picture_s(guarded)
-    sound = [
-        f"asetpts=PTS-{start_s}/TB",
-        "aresample=async=1:first_pts=0",  # silence where the sound starts later or has a hole
-        _AUDIO_FORMAT,
-        f"atrim=end={float(duration_s):.6f}",
-    ]
+    sound = _in_step(guarded, duration_s)
     arguments = [
         *("-protocol_whitelist", "file", "-f", DEMUXERS[container.media_type], "-i", file_url(picture)),
         *("-vn", "-sn", "-dn", *guarded),
-        *("-map", "0:v:0", "-map", "1:a:0", "-c:v", "copy", "-af", ",".join(sound), *encoder.sound),
+        *("-map", "0:v:0", "-map", "1:a:0", "-c:v", "copy", "-af", sound, *encoder.sound),
         *("-max_error_rate", "1", *encoder.container, "-y", file_url(target)),
     ]
     largest = picture.stat().st_size + round(duration_s * _AUDIO_MAX_BYTES_PER_S) + _INDEX_MAX_BYTES
+    return _sound_written(arguments, duration_s, largest)
+
+
+def extract_audio(driving: Path, duration_s: Fraction, target: Path) -> tuple[bool, tuple[str, ...]]:
+    """Write the sound of a clip, in step with its first picture, to `target` without loss (FLAC in Matroska).
+
+    Returns whether there is any, and what went wrong. `write_video` makes the same of this file as of the clip.
+    """
+    media_type = video_media_type(driving)
+    if not decodes_audio(driving, media_type, UNLIMITED):
+        return False, (_NO_AUDIO,)
+    guarded = guarded_input(driving, media_type, max_pixels=UNLIMITED.video_max_pixels)
+    arguments = [
+        *("-vn", "-sn", "-dn", *guarded),
+        *("-map", "0:a:0", "-af", _in_step(guarded, duration_s), "-c:a", "flac", "-max_error_rate", "1"),
+        *("-map_metadata", "-1", "-fflags", "+bitexact", "-f", "matroska", "-y", file_url(target)),
+    ]
+    return _sound_written(arguments, duration_s, round(duration_s * _PCM_MAX_BYTES_PER_S) + _INDEX_MAX_BYTES)
+
+
+def _in_step(guarded: list[str], duration_s: Fraction) -> str:
+    """The filters that make the sound begin with the clip's first picture and end with its last."""
+    filters = (
+        f"asetpts=PTS-{_first_picture_s(guarded)}/TB",
+        "aresample=async=1:first_pts=0",  # silence where the sound starts later or has a hole
+        _AUDIO_FORMAT,
+        f"atrim=end={float(duration_s):.6f}",
+    )
+    return ",".join(filters)
+
+
+def _sound_written(arguments: list[str], duration_s: Fraction, largest: int) -> tuple[bool, tuple[str, ...]]:
     timeout_s = _MUX_TIMEOUT_S + float(duration_s)
     with Ffmpeg(arguments, timeout_s=timeout_s, writes_bytes=largest) as ffmpeg:
         try:

@@ -31,13 +31,15 @@ EXPIRY = f"{PREFIX}jobs:expiry"
 DEAD = f"{PREFIX}jobs:dead"
 """Sorted set of the failed ids by the time they failed; one that was retried is not in it any more."""
 INDEX = f"{PREFIX}jobs:index"
-"""Sorted set of all ids, by age."""
+"""Sorted set of the ids of all animations, by age."""
+MOTIONS = f"{PREFIX}jobs:motions"
+"""The same of all motion templates."""
 TRASH = f"{PREFIX}jobs:trash"
 """Sorted set of removed ids whose objects are still to be deleted, by the time of their removal."""
 GONE = f"{PREFIX}gone:"
 """+ id: the tombstone of an expired record, its client as value."""
 CLIENT = f"{PREFIX}client:"
-"""+ client + `:index`: its ids by age, as INDEX; + `:live`: the set of those that are not final."""
+"""+ client + `:index`, `:motions`: its ids by age, as INDEX and MOTIONS; + `:live`: the set of those not final."""
 RESERVED = f"{PREFIX}reserved:"
 """+ key: a hash, what an idempotency key stands for (`idempotency_keys`)."""
 OUTBOX = f"{PREFIX}outbox:webhooks"
@@ -61,6 +63,7 @@ _NAMES = {
     "EXPIRY": EXPIRY,
     "DEAD": DEAD,
     "INDEX": INDEX,
+    "MOTIONS": MOTIONS,
     "TRASH": TRASH,
     "GONE": GONE,
     "CLIENT": CLIENT,

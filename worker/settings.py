@@ -120,6 +120,8 @@ class Settings(BaseSettings):
     """From submission: an animation that is not final by then is failed."""
     retention_s: float = Field(default=7 * 24 * 3600.0, gt=0)
     """How long the record and the objects of a final animation are kept."""
+    motion_retention_s: float = Field(default=30 * 24 * 3600.0, gt=0)
+    """The same for a motion template."""
     tombstone_s: float = Field(default=30 * 24 * 3600.0, gt=0)
     """How long an expired animation is remembered as gone."""
     shutdown_grace_s: float = Field(default=25.0, ge=0)

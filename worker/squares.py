@@ -73,6 +73,11 @@ def asked_square(crop: str, width: int, height: int, name: str) -> Square:
     )
 
 
+def as_option(square: Square) -> str:
+    """As the options `source_crop` and `driving_crop` take it: the same square again."""
+    return f"{square.left},{square.top},{square.side},{square.side}"
+
+
 def check_crop(crop: str, width: int, height: int, name: str) -> None:
     """Raise `InvalidOptions` (`crop_impossible`) when `x,y,w,h` cannot be cut out of a picture of this size."""
     if crop not in ("auto", "none"):

@@ -2,39 +2,30 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Annotated
 
-import anyio
-import anyio.to_thread
 from fastapi import APIRouter, BackgroundTasks, Header, Query, Request, Response
 
-from api.access import Caller
 from api.cursors import read_cursor, write_cursor
-from api.dependencies import CallerDep, JobDep, OwnJobDep, Services, ServicesDep, SubmitterDep, WaitDep
+from api.dependencies import CallerDep, JobDep, OwnJobDep, ServicesDep, SubmitterDep, WaitDep
 from api.entity_tags import matches
 from api.errors import Conflict, NotFound
 from api.idempotency import read_key
-from api.object_sweeper import delete_objects
+from api.listing import page_of
 from api.openapi import FORM_PROBLEMS, problems, upload_form
+from api.removal import remove
 from api.resource import public, resource, root_path
 from api.schemas import Animation, AnimationList
 from api.submission import receive, ring_doorbell
 from api.threads import in_thread
 from api.waiting import wait_for_change, wait_for_end
 from worker import tracing
-from worker.errors import QueueUnavailable, StorageUnavailable
-from worker.jobs import Job, JobContext, JobState
+from worker.jobs import JobContext, JobState
 
 router = APIRouter(prefix="/animations", tags=["animations"])
 
-_SCAN_MAX_RECORDS = 500
-"""Records that one request with a `status` looks at; after that it answers with what it has and a cursor."""
-
 _QUEUE_AWAY = (503, "queue_unavailable")
 _UNKNOWN = ((404, "animation_not_found"), (410, "animation_expired"))
-_DELETE_WAIT_S = 5.0
-"""For the objects; when the storage does not answer in time, the object sweeper deletes them later."""
 _RETRY_AFTER = {
     "Retry-After": {"description": "Seconds until the next look is worth it.", "schema": {"type": "integer"}}
 }
@@ -59,6 +50,10 @@ _APPLIED = {
             (400, "invalid_idempotency_key"),
             (409, "idempotency_in_progress"),
             (410, "animation_expired"),
+            (409, "motion_not_ready"),
+            (409, "motion_failed"),
+            (422, "unknown_motion"),
+            (422, "motion_other_model"),
             (422, "idempotency_key_reused"),
             (429, "queue_full"),
             _QUEUE_AWAY,
@@ -132,7 +127,7 @@ async def list_animations(
     api_settings = services.api_settings
     wanted = min(limit or api_settings.page_default, api_settings.page_max)
     before = read_cursor(cursor) if cursor else None
-    jobs, more_before = await in_thread(_page, services, who, wanted, before, status)
+    jobs, more_before = await in_thread(page_of, services, who, wanted, before, status)
     response.headers["Cache-Control"] = "no-store"
     return AnimationList(
         data=[public(job, services, root_path(request)) for job in jobs],
@@ -210,32 +205,5 @@ async def cancel_animation(request: Request, response: Response, job: JobDep, se
 )
 async def delete_animation(job: OwnJobDep, services: ServicesDep) -> None:
     """Removes the record, both inputs and the result, in any state; running work is stopped. It can be repeated."""
-    if job is None:
-        return
-    # First the record, which puts the id into the trash in the same step: from then on the objects are deleted whatever
-    # happens here, and no worker can make a result visible any more.
-    await in_thread(services.job_store.purge, job.id)
-    with anyio.move_on_after(_DELETE_WAIT_S), suppress(StorageUnavailable, QueueUnavailable):
-        await anyio.to_thread.run_sync(
-            delete_objects, services.job_store, services.storage, job.id, abandon_on_cancel=True
-        )
-
-
-def _page(
-    services: Services, who: Caller, wanted: int, before: str | None, status: JobState | None
-) -> tuple[list[Job], str | None]:
-    """Up to `wanted` records of `who` older than `before`, and the id after which the next page begins."""
-    found: list[Job] = []
-    scanned = 0
-    while scanned < _SCAN_MAX_RECORDS:
-        jobs = services.job_store.page(services.api_settings.page_max, before=before, client_id=who.client_id)
-        for job in jobs:
-            if len(found) == wanted:
-                return found, before
-            before = job.id
-            if who.owns(job) and status in (None, job.state):
-                found.append(job)
-        scanned += len(jobs)
-        if len(jobs) < services.api_settings.page_max:
-            return found, None
-    return found, before
+    if job is not None:
+        await remove(job, services)

@@ -30,12 +30,19 @@ def no_such_method(request: Request) -> None:
     response_description="Crops, reference frame, mismatch, cost and one frame. Nothing was queued or kept.",
     openapi_extra=upload_form(),
     responses=problems(
-        *FORM_PROBLEMS, (422, "subject_not_found"), (503, "queue_unavailable"), (503, "preflight_unavailable")
+        *FORM_PROBLEMS,
+        (409, "motion_not_ready"),
+        (409, "motion_failed"),
+        (422, "unknown_motion"),
+        (422, "motion_other_model"),
+        (422, "subject_not_found"),
+        (503, "queue_unavailable"),
+        (503, "preflight_unavailable"),
     ),
 )
 async def preflight_animation(
-    request: Request, response: Response, _who: SubmitterDep, services: ServicesDep
+    request: Request, response: Response, who: SubmitterDep, services: ServicesDep
 ) -> Preflight:
     """Send the form of `POST /animations`; the answer comes in seconds, also while animations run."""
     response.headers["Cache-Control"] = "no-store"
-    return await preflight(request, services)
+    return await preflight(request, services, who.client_id)

@@ -8,11 +8,9 @@ from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import StreamingResponse
 
 from api.dependencies import LinkedJobDep, Services, ServicesDep
-from api.entity_tags import matches
-from api.errors import Conflict, Gone, NotFound, RangeOutside
+from api.downloads import download
+from api.errors import Conflict, NotFound
 from api.openapi import problems
-from api.ranges import RangeNotSatisfiable, parse_range
-from api.threads import in_thread
 from worker.jobs import Job, JobResult, JobState, JobView
 from worker.result_formats import RESULT_FORMATS, SUFFIXES, VIEW_FORMAT, VIEW_NAMES
 
@@ -93,49 +91,15 @@ async def download_view(
 
 
 async def _download(request: Request, services: Services, stored: JobResult | JobView, name: str) -> Response:
-    """A stored file, or a part of it."""
-    etag = f'"{stored.sha256}"'
-    headers = {
-        "ETag": etag,
-        "Accept-Ranges": "bytes",
-        # Kept by the client if it likes, but asked for again each time: it may be deleted.
-        "Cache-Control": "private, no-cache",
-    }
-    if "signature" in request.query_params:
-        # Who has the link may show the video in a page of their own.
-        headers["Cross-Origin-Resource-Policy"] = "cross-origin"
-    if matches(request.headers.get("if-none-match"), etag):
-        return Response(status_code=304, headers=headers)
-    wanted = None
-    # A range of another version than the client has would make a broken file: then the whole is sent.
-    # A range has a meaning for GET only (RFC 9110, 14.2).
-    if request.method == "GET" and request.headers.get("if-range", etag) == etag:
-        try:
-            wanted = parse_range(request.headers.get("range"), stored.size_bytes)
-        except RangeNotSatisfiable as error:
-            raise RangeOutside(
-                f"The file has {stored.size_bytes} bytes.",
-                headers={"Content-Range": f"bytes */{stored.size_bytes}", **headers},
-            ) from error
-    start, stop = wanted or (0, stored.size_bytes)
-    headers["Content-Length"] = str(stop - start)
-    headers["Content-Disposition"] = f'attachment; filename="{name}"'
-    if wanted:
-        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{stored.size_bytes}"
-    status = 206 if wanted else 200
-    try:
-        if request.method == "HEAD":
-            await in_thread(services.storage.head, stored.key)
-            return Response(status_code=status, headers=headers, media_type=stored.media_type)
-        if services.api_settings.result_redirect:
-            await in_thread(services.storage.head, stored.key)
-            ttl_s = services.api_settings.link_ttl_s
-            if url := await in_thread(services.storage.presigned_url, stored.key, ttl_s):
-                return Response(status_code=307, headers={"Location": url, "Cache-Control": "no-store"})
-        chunks = await in_thread(services.storage.read, stored.key, start, stop)
-    except FileNotFoundError as error:
-        raise Gone("The result is no longer stored.") from error
-    return StreamingResponse(chunks, status_code=status, headers=headers, media_type=stored.media_type)
+    return await download(
+        request,
+        services,
+        key=stored.key,
+        media_type=stored.media_type,
+        size_bytes=stored.size_bytes,
+        sha256=stored.sha256,
+        file_name=name,
+    )
 
 
 def _result_of(job: Job, services: Services) -> JobResult:

@@ -23,6 +23,7 @@ from api.app import create_app
 from api.settings import ApiSettings
 from tests.conftest import wait_until
 from worker.job_store import JobStore
+from worker.jobs import FOLDERS
 from worker.settings import Settings
 from worker.storage import Storage, open_storage
 
@@ -53,13 +54,13 @@ class Service:
         """Empty the queue and the storage, when no request is going on (the doorbell rings after the answer)."""
         wait_until(lambda: not self.server.server_state.tasks, "all requests have ended")
         self.redis.flushdb()
-        for key in list(self.storage.list_keys("animations")):
+        for key in [key for folder in FOLDERS for key in self.storage.list_keys(folder)]:
             self.storage.delete(key)
 
     def assert_nothing_left(self) -> None:
         """No file in the upload folder or the storage, no key in Redis, no child process."""
         wait_until(lambda: not self.uploaded_files(), "the upload folder is empty")
-        assert list(self.storage.list_keys("animations")) == []
+        assert [key for folder in FOLDERS for key in self.storage.list_keys(folder)] == []
         keys: list[str] = self.redis.keys("animato:*")  # pyright: ignore[reportAssignmentType]
         assert [key for key in keys if key not in UPKEEP_KEYS] == []
         children = Path("/proc/self/task")

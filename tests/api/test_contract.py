@@ -12,12 +12,12 @@ import schemathesis
 from hypothesis import HealthCheck, settings
 
 from api.app import create_app
-from api.file_parts import FILE_PARTS
+from api.file_parts import FILE_PARTS, MOTION
 from api.settings import ApiSettings
 from tests.api.conftest import Service, make_clip, make_picture, running
 from tests.api.quick_lane import quick_lane
 from tests.conftest import job_result
-from worker.jobs import AnimationOptions, ImageFacts, JobError, JobInput, JobView, VideoFacts, new_id
+from worker.jobs import AnimationOptions, ImageFacts, JobError, JobInput, JobKind, JobView, VideoFacts, new_id
 from worker.result_formats import VIEW_NAMES
 from worker.settings import Settings
 
@@ -100,15 +100,19 @@ def check(case: schemathesis.Case, api: Service, endings: list[str], clip: bytes
         # The events of one that never ends would never end either.
         ids = endings if case.path.endswith("/events") else [*endings, submit(api)]
         case.path_parameters["animation_id"] = ids[turn // 2 % len(ids)]
+    if "motion_id" in case.path_parameters and case.method != "DELETE" and turn % 2:
+        case.path_parameters["motion_id"] = submit(api, JobKind.MOTION)
     if is_valid and "cursor" in case.query:
-        case.query["cursor"] = api.http.get("/animations", params={"limit": 1}).json()["next_cursor"]
+        for _ in range(2):
+            submit(api, JobKind.MOTION)
+        case.query["cursor"] = api.http.get(case.path, params={"limit": 1}).json()["next_cursor"]
     if is_valid and "Idempotency-Key" in case.headers:
         case.headers["Idempotency-Key"] = f"key-{turn}"  # its own: the same one for another form is an error
     if "prefer" in case.headers and turn % 8:
         del case.headers["prefer"]  # that it waits need not be seen each time
     sent: dict[str, Any] = {}
     if is_valid and isinstance(case.body, dict):
-        fields = {name: str(value) for name, value in case.body.items() if name not in FILE_PARTS}
+        fields = {name: str(value) for name, value in case.body.items() if name not in (*FILE_PARTS, MOTION)}
         for name in ("source_crop", "driving_crop"):
             if "," in fields.get(name, ""):
                 fields[name] = "4,4,32,32"  # one that lies inside the picture
@@ -116,11 +120,13 @@ def check(case: schemathesis.Case, api: Service, endings: list[str], clip: bytes
             fields["reference_frame"] = "1"  # a frame that the video has
         sent["data"] = {**fields, "model": "avatars-256"}
         sent["files"] = {"source_image": make_picture(64, 64), "driving_video": clip}
+        if case.path == "/motions":
+            del sent["files"]["source_image"]
     case.call_and_validate(base_url=f"http://127.0.0.1:{api.port}", timeout=60, **sent)
 
 
-def submit(api: Service) -> str:
-    return api.job_store.submit(new_id(), an_input(), AnimationOptions(model="avatars-256")).id
+def submit(api: Service, kind: JobKind = JobKind.ANIMATION) -> str:
+    return api.job_store.submit(new_id(kind), an_input(), AnimationOptions(model="avatars-256")).id
 
 
 QUICK = settings(

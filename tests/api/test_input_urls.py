@@ -85,7 +85,7 @@ def test_both_files_are_fetched_before_the_answer(service: Service, host: MediaH
 
     assert answer.status_code == 202, answer.text
     [job] = service.job_store.page(10)
-    assert (job.input.source.width, job.input.driving.frames, job.options.audio) == (80, 5, False)
+    assert (job.input.picture.width, job.input.driving.frames, job.options.audio) == (80, 5, False)
     # Accepted means stored: the host is not needed any more.
     for key, path in ((job.input.source_key, "/face.png"), (job.input.driving_key, "/talk.mp4")):
         assert b"".join(service.storage.read(key, 0, len(host.files[path]))) == host.files[path]
@@ -249,7 +249,7 @@ def test_the_document_has_them_only_where_they_work() -> None:
 
     form, statuses = submission()
     assert not {"source_url", "driving_url"} & set(form["properties"])
-    assert form["required"] == ["source_image", "driving_video"]
+    assert form["required"] == ["source_image"]
     assert not {"502", "504"} & statuses
     form, statuses = submission(input_url_hosts="*.example.org")
     assert form["properties"]["driving_url"]["format"] == "uri"

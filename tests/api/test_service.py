@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from api.app import create_app
-from api.file_parts import FILE_PARTS, URL_FIELDS
+from api.file_parts import FILE_PARTS, MOTION, URL_FIELDS
 from api.problem_catalog import TITLES
 from api.settings import ApiSettings
 from api.webhook_form import WEBHOOK_FIELDS
@@ -181,6 +181,7 @@ def test_the_form_has_both_files_and_every_option(document: dict[str, Any]) -> N
         *AnimationOptions.model_fields,
         *WEBHOOK_FIELDS,
         *URL_FIELDS.values(),
+        MOTION,
     }
     assert [choice["oneOf"][0]["required"] for choice in form["allOf"]] == [[name] for name in FILE_PARTS]
     assert form["additionalProperties"] is False
@@ -233,7 +234,7 @@ def test_the_documentation_has_every_route_option_and_limit(document: dict[str, 
     text = (REPOSITORY / "docs" / "api.md").read_text()
 
     for path, method, _ in operations(document):
-        assert f"`{method.upper()} {path.replace('{animation_id}', '{id}')}`" in text
+        assert f"`{method.upper()} {re.sub('{[a-z]+_id}', '{id}', path)}`" in text
     for name in (*FILE_PARTS, *URL_FIELDS.values(), *AnimationOptions.model_fields, *WEBHOOK_FIELDS):
         assert f"| `{name}` |" in text
     for name in ApiSettings.model_fields:

@@ -57,7 +57,7 @@ def test_stores_both_files_and_the_record(service: Service, files: Files, tmp_pa
     job = service.job_store.get(body["id"])
     assert job is not None
     for part, key, facts in (
-        ("source_image", job.input.source_key, job.input.source),
+        ("source_image", job.input.source_key, job.input.picture),
         ("driving_video", job.input.driving_key, job.input.driving),
     ):
         local = tmp_path / part

@@ -116,12 +116,12 @@ class Trial:
             path.write_bytes(content)
             self.storage.put_file(key, path, "application/octet-stream")
             path.unlink()
-        image = facts.source.model_copy(update={"sha256": sha256(source), "size_bytes": len(source)})
+        image = facts.picture.model_copy(update={"sha256": sha256(source), "size_bytes": len(source)})
         return job_id, JobInput(source_key=source_key, source=image, driving_key=driving_key, driving=facts.driving)
 
     def publish(self, job_id: str, job_input: JobInput) -> Attempt:
         """Write the record and ring: what the API does with an upload that it has looked at."""
-        attempt = self.ledger.open(job_input.source.sha256)
+        attempt = self.ledger.open(job_input.picture.sha256)
         try:
             self.cluster.store.submit(job_id, job_input, self._template().options)
         except QueueUnavailable as error:
@@ -238,7 +238,7 @@ class Trial:
         asked_for = {attempt.source_sha256 for attempt in attempts}
         commits = self._commits()
         twice = {job_id for job_id, count in commits.items() if count > 1}
-        of_source = Counter(job.input.source.sha256 for job in jobs.values())
+        of_source = Counter(job.input.picture.sha256 for job in jobs.values())
         outcome.counts = Counts(
             attempted=len(attempts),
             acknowledged=len(acknowledged),

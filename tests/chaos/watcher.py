@@ -167,7 +167,7 @@ class Watcher:
                 problem = ""
                 if len(content) != result.size_bytes or sha256(content) != result.sha256:
                     problem = f"has other bytes in {result.key} than its record says"
-                elif not is_result_of(content, job.input.source.sha256):
+                elif not is_result_of(content, job.input.picture.sha256):
                     problem = "has the result of another source"
         self._unverified.discard(job.id)
         if problem:

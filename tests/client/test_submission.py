@@ -44,7 +44,7 @@ def test_an_upload_that_is_cut_and_an_answer_that_is_lost(api: Api, proxy: Cutti
 
     job = only_job(api)
     assert (animation.id, job.state, job.options.audio) == (job.id, JobState.QUEUED, False)
-    assert job.input.source.width == 80
+    assert job.input.picture.width == 80
     total = sum(path.stat().st_size for path in pair.values())
     assert watcher.uploads[-1] == (total, total)
     assert proxy.connections == 4

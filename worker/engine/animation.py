@@ -7,24 +7,24 @@ kept of it. Frames flow as iterators, network → paste back → encode, so memo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from model.config import shows_faces
 from worker import media, pictures
-from worker.animation_options import check_reference_frame
-from worker.engine.crop import cut_driving, cut_source
-from worker.engine.motion import draw_motion, read_motion, reference_number
-from worker.engine.overlap import Behind, ahead
+from worker.animation_options import check_reference_frame, check_views_of_motion
+from worker.engine.crop import cut_source
+from worker.engine.driver import Driver, read_clip
+from worker.engine.motion import draw_motion, reference_number
+from worker.engine.overlap import Behind
 from worker.engine.paste_back import PasteBack
 from worker.engine.stages import Stages
 from worker.engine.views import ShownClip, ShownFrame, Views, WrittenView
 from worker.jobs import AnimationOptions, VideoFacts
 from worker.result_formats import views_of
 from worker.settings import MediaLimits
-from worker.squares import Framing, Square
+from worker.squares import Framing, Square, as_option
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,6 +65,7 @@ def animate_video(
     *,
     limits: MediaLimits,
     batch_frames: int,
+    driver: Driver | None = None,
     on_progress: Callable[[int], None] = lambda _done: None,
     stages: Stages | None = None,
 ) -> AnimationReport:
@@ -72,9 +73,10 @@ def animate_video(
 
     Its views (`options.views`) are written beside it, see `view_path`.
 
-    `facts` are those of `media.probe_video(driving)`: as many frames come out, at the same rate. `on_progress` is
-    called with the number of frames done (0 as long as the driving clip is read), and may raise (`JobStopped`) to
-    leave; nothing is left at `output` then. `stages` is told where the time goes.
+    `facts` are those of `media.probe_video(driving)`: as many frames come out, at the same rate. With a `driver` its
+    motion is taken, and of `driving` only the sound. `on_progress` is called with the number of frames done (0 as long
+    as the driving clip is read), and may raise (`JobStopped`) to leave; nothing is left at `output` then. `stages` is
+    told where the time goes.
     Raises MediaRejected for an input that cannot be decoded, InvalidOptions for a crop, subject or reference frame that
     does not exist, EncodingFailed when the result cannot be written.
     """
@@ -83,24 +85,30 @@ def animate_video(
     fps = Fraction(facts.fps)
     stages = stages or Stages()
     check_reference_frame(options.reference_frame, facts.frames)
+    if driver is not None:
+        check_views_of_motion(options.views)
     on_progress(0)
     with stages.of("decode"):
         picture_HWC = pictures.load_image(source, limits=limits)
         source_cut = cut_source(picture_HWC, options.source_crop, options.subject, faces=faces)
         on_progress(0)
-        driving_cut = cut_driving(
-            driving, facts, options.driving_crop, options.driving_subject, faces=faces, limits=limits
-        )
-    framing = Framing(driving_cut.square, size_px, size_px)
-    # Three threads: frames are decoded ahead of the network and encoded behind it. `stages` runs in this one: decoding
-    # and encoding are as long as the network had to wait for them.
-    decoded = media.read_frames(driving, facts, batch_frames=batch_frames, framing=framing, limits=limits)
-    with closing(stages.each("decode", ahead(decoded))) as driving_batches, stages.of("infer"):
+    # Three threads: frames are decoded ahead of the network (`read_clip`) and encoded behind it. `stages` runs in this
+    # one: decoding and encoding are as long as the network had to wait for them.
+    with stages.of("infer"):
         prepared = animator.prepare(pictures.framed(picture_HWC, Framing(source_cut.square, size_px, size_px)))
-        watched = _watched(driving_batches, on_progress)
-        motion = read_motion(
-            animator, watched, driving_cut.seen_at, fps, options.smoothing, damaged=facts.damaged_frames
+    if driver is None:
+        driver = read_clip(
+            animator,
+            driving,
+            facts,
+            options,
+            limits=limits,
+            batch_frames=batch_frames,
+            on_progress=lambda _frames: on_progress(0),
+            stages=stages,
         )
+    with stages.of("infer"):
+        motion = driver.motion.steadied(fps, options.smoothing)
         reference_frame = reference_number(options.reference_frame, prepared, motion)
     width, height = _result_size(picture_HWC, size_px, options)
     clip = ShownClip(
@@ -108,7 +116,7 @@ def animate_video(
         source_square=source_cut.square,
         driving=driving,
         facts=facts,
-        driving_square=driving_cut.square,
+        driving_square=driver.square,
         result_size=(width, height),
         side=options.size or size_px,
         options=options,
@@ -154,11 +162,11 @@ def animate_video(
         height=written.height,
         duration_s=written.duration_s,
         has_audio=written.has_audio,
-        source_crop=_as_text(source_cut.square),
-        driving_crop=_as_text(driving_cut.square),
+        source_crop=as_option(source_cut.square),
+        driving_crop=as_option(driver.square),
         reference_frame=reference_frame,
         held_frames=motion.held_frames,
-        warnings=(*source_cut.warnings, *driving_cut.warnings, *motion.warnings, *warnings, *notes),
+        warnings=(*source_cut.warnings, *driver.warnings, *warnings, *notes),
         views=written_views,
     )
 
@@ -190,15 +198,3 @@ def _finished(
                 same_size = frame_HWC.shape[1::-1] == (width, height)
                 wanted_HWC = frame_HWC if same_size else pictures.resized(frame_HWC, width, height)
                 yield ShownFrame(wanted_HWC, occlusion_HW, flow_HW2)
-
-
-def _as_text(square: Square) -> str:
-    """As the options `source_crop` and `driving_crop` take it: the same square again."""
-    return f"{square.left},{square.top},{square.side},{square.side}"
-
-
-def _watched(batches: Iterable[np.ndarray], on_progress: Callable[[int], None]) -> Iterator[np.ndarray]:
-    """Pass the driving frames on; with each batch there is a chance to stop."""
-    for frames_THWC in batches:
-        on_progress(0)
-        yield frames_THWC

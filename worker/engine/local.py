@@ -1,16 +1,21 @@
-"""`animato animate`, `animato preflight`: the same work without a server."""
+"""`animato animate`, `animato preflight`, `animato motion`: the same work without a server."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
 from worker import media, pictures
+from worker.catalog import ModelFacts, find_model
 from worker.engine.animation import AnimationReport, animate_video
+from worker.engine.driver import Driver, driver_of, extract_motion, unpacked_sound
+from worker.engine.motion_template import MotionTemplate, read_header, read_template
 from worker.engine.preflight import look_ahead
 from worker.engine.process import WorkerProcess
 from worker.engine.views import view_path
@@ -25,40 +30,72 @@ Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
 def animate_locally(
     source: Path,
-    driving: Path,
+    driving: Path | None,
     output: str,
     settings: Settings,
     options: Mapping[str, object],
     *,
     fps: str,
     progress: Progress,
+    motion: Path | None = None,
 ) -> AnimationReport:
     """Animate `source` by `driving` (a video, a GIF or a folder of frames at `fps`) into `output`.
 
+    Or by a `motion`: a template that `extract_locally` wrote, or the service.
+
     `output` ends in the suffix of a format (which `format` repeats or leaves open), or names a folder (with a slash at
     the end, or existing and empty) for PNG frames. Views are written beside it, as `out.flow.mp4`.
-    Raises MediaRejected, InvalidOptions, ModelUnavailable, EncodingFailed.
+    Raises MediaRejected, MotionRejected, InvalidOptions, ModelUnavailable, EncodingFailed.
     """
     wanted = _read_options(options)
-    _check_exist(source, driving)
+    inputs = _inputs(source, driving, motion)
     target, result_format, as_frames = _target(output, options.get("format"))
     wanted = wanted.model_copy(update={"format": result_format})
     for written in (target, *(view_path(target, name) for name in views_of(wanted.views))):
-        if written.exists() and any(written.samefile(path) for path in (source, driving)):
+        if written.exists() and any(written.samefile(path) for path in inputs):
             raise InvalidOptions(f"The result would overwrite the input {written}.", hint="Name another file.")
+    with _driven(driving, motion, wanted, settings, fps, progress) as by:
+        with progress("Reading", 1):
+            pictures.probe_image(source, UNLIMITED)
+        animator = WorkerProcess(settings).animator(by.model.name)
+        if as_frames:
+            target.mkdir(parents=True, exist_ok=True)
+        with progress("Animating", by.facts.frames) as report:
+            return animate_video(
+                source,
+                by.clip,
+                by.facts,
+                target,
+                animator,
+                wanted,
+                limits=UNLIMITED,
+                batch_frames=settings.batch_frames,
+                driver=by.driver,
+                on_progress=report,
+            )
+
+
+def extract_locally(
+    driving: Path, output: Path, settings: Settings, options: Mapping[str, object], *, fps: str, progress: Progress
+) -> MotionTemplate:
+    """Write the motion template of a clip to `output`; as `animate_locally`."""
+    wanted = _read_options(options)
+    _check_exist(driving)
+    if output.suffix.lower() != ".safetensors":
+        raise InvalidOptions(f"{output} does not end in .safetensors.")
+    if not output.absolute().parent.is_dir():
+        raise InvalidOptions(f"There is no folder {output.absolute().parent}.")
     with progress("Reading", 1):
-        pictures.probe_image(source, UNLIMITED)
         facts = probe_driving(driving, fps)
-    animator = WorkerProcess(settings).animator(wanted.model or settings.model)
-    if as_frames:
-        target.mkdir(parents=True, exist_ok=True)
-    with progress("Animating", facts.frames) as report:
-        return animate_video(
-            source,
+    model = find_model(wanted.model or settings.model, settings.model_dirs)
+    animator = WorkerProcess(settings).animator(model.name)
+    with progress("Extracting", facts.frames) as report:
+        return extract_motion(
             driving,
             facts,
-            target,
+            output,
             animator,
+            model,
             wanted,
             limits=UNLIMITED,
             batch_frames=settings.batch_frames,
@@ -66,20 +103,76 @@ def animate_locally(
         )
 
 
+class _DrivenBy(NamedTuple):
+    """A clip, or a template and its sound."""
+
+    clip: Path
+    facts: VideoFacts
+    model: ModelFacts
+    driver: Driver | None = None
+
+
+@contextmanager
+def _driven(
+    driving: Path | None,
+    motion: Path | None,
+    options: AnimationOptions,
+    settings: Settings,
+    fps: str,
+    progress: Progress,
+) -> Iterator[_DrivenBy]:
+    """What drives the picture, read and checked; the sound of a template is a file inside the block."""
+    if driving is not None:
+        with progress("Reading", 1):
+            facts = probe_driving(driving, fps)
+        yield _DrivenBy(driving, facts, find_model(options.model or settings.model, settings.model_dirs))
+        return
+    assert motion is not None
+    # Without a name the template says which model it belongs to.
+    model = find_model(options.model or read_header(motion).model, settings.model_dirs)
+    template = read_template(motion, model)
+    with tempfile.TemporaryDirectory(prefix="animato-") as folder:
+        sound = unpacked_sound(template, Path(folder) / "motion")
+        yield _DrivenBy(sound, template.header.driving, model, driver_of(template))
+
+
+def _inputs(source: Path, driving: Path | None, motion: Path | None) -> tuple[Path, ...]:
+    """The files that are read. Raises InvalidOptions unless there is one of `driving` and `motion`, MediaRejected."""
+    if (driving is None) == (motion is None):
+        raise InvalidOptions("Give a driving video, or --motion and a template of one.")
+    paths = tuple(path for path in (source, driving, motion) if path is not None)
+    _check_exist(*paths)
+    return paths
+
+
 def look_ahead_locally(
-    source: Path, driving: Path, settings: Settings, options: Mapping[str, object], *, fps: str, progress: Progress
+    source: Path,
+    driving: Path | None,
+    settings: Settings,
+    options: Mapping[str, object],
+    *,
+    fps: str,
+    progress: Progress,
+    motion: Path | None = None,
 ) -> Preflight:
-    """What animating `source` by `driving` would be; as `animate_locally`."""
+    """What animating `source` by `driving` or `motion` would be; as `animate_locally`."""
     wanted = _read_options(options)
-    _check_exist(source, driving)
-    with progress("Reading", 1):
-        pictures.probe_image(source, UNLIMITED)
-        facts = probe_driving(driving, fps)
-    animator = WorkerProcess(settings).animator(wanted.model or settings.model)
-    with progress("Looking", 1):
-        return look_ahead(
-            source, driving, facts, animator, wanted, limits=UNLIMITED, batch_frames=settings.batch_frames
-        )
+    _inputs(source, driving, motion)
+    with _driven(driving, motion, wanted, settings, fps, progress) as by:
+        with progress("Reading", 1):
+            pictures.probe_image(source, UNLIMITED)
+        animator = WorkerProcess(settings).animator(by.model.name)
+        with progress("Looking", 1):
+            return look_ahead(
+                source,
+                by.clip,
+                by.facts,
+                animator,
+                wanted,
+                limits=UNLIMITED,
+                batch_frames=settings.batch_frames,
+                driver=by.driver,
+            )
 
 
 def _read_options(options: Mapping[str, object]) -> AnimationOptions:

@@ -7,6 +7,7 @@ Shapes: T frames, K keypoints, N numbers of a thumbnail.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from functools import partial
@@ -33,25 +34,28 @@ class Motion(NamedTuple):
     held_frames: tuple[tuple[int, int], ...] = ()
     """Where the motion of another frame is shown: first and last of each stretch."""
 
+    def steadied(self, fps: Fraction, smoothing: float) -> Motion:
+        """The same, as steady as the option of this name says."""
+        from model.inference.smoothing import steady
+
+        return self._replace(keypoints=steady(self.keypoints, float(fps), smoothing))
+
 
 def read_motion(
     animator: Animator,
     driving_batches: Iterable[np.ndarray],
     seen_at: Sequence[int],
-    fps: Fraction,
-    smoothing: float,
     *,
-    step: int = 1,
+    frames: int | None = None,
     damaged: Sequence[tuple[int, int]] = (),
 ) -> Motion:
     """The keypoints of a clip. Frames without its subject, and damaged ones, hold the motion of the last frame before.
 
-    `damaged`: first and last of each stretch of frames that could not be decoded. `step`: of a clip of which only every
-    `step`-th frame comes, so that warnings name the right ones.
+    `damaged`: first and last of each stretch of frames that could not be decoded. `frames`: how many the clip
+    has, when only every n-th of them comes; warnings name the right ones then.
     """
     import torch
 
-    from model.inference.smoothing import steady
     from model.networks.keypoints import Keypoints, frames_of, joined, on_device
 
     parts, thumbs = [], []
@@ -64,9 +68,10 @@ def read_motion(
         thumbs.append(thumbnails(frames_THWC))
     keypoints = joined(parts)
     lost_T = lost_frames(np.concatenate(thumbs), seen_at)
+    step = math.ceil((frames or len(lost_T)) / len(lost_T))
     damaged_T = marked(damaged, step * len(lost_T))[::step]
     warnings = tuple(
-        f"{what} in frames {listed(which_T.repeat(step))} of the video: the last motion was held there."
+        f"{what} in frames {listed(which_T.repeat(step)[:frames])} of the video: the last motion was held there."
         for what, which_T in (
             ("The subject was not seen", lost_T & ~damaged_T),
             ("Nothing could be decoded", damaged_T),
@@ -77,7 +82,7 @@ def read_motion(
     lost_T = damaged_T if (lost_T | damaged_T).all() else lost_T | damaged_T
     if lost_T.any():
         keypoints = frames_of(keypoints, torch.from_numpy(held(lost_T)))
-    return Motion(steady(keypoints, float(fps), smoothing), warnings, stretches(lost_T))
+    return Motion(keypoints, warnings, stretches(lost_T))
 
 
 def reference_number(wanted: str, prepared: PreparedSource, motion: Motion) -> int:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from model.config import shows_faces
 from worker import media, pictures
 from worker.animation_options import check_reference_frame
 from worker.engine.crop import Cut, cut_driving, cut_source
+from worker.engine.driver import Driver
 from worker.engine.mismatch import judged
 from worker.engine.motion import Motion, draw_motion, read_motion, reference_number
 from worker.jobs import AnimationOptions, VideoFacts
@@ -47,6 +48,7 @@ def look_ahead(
     *,
     limits: MediaLimits,
     batch_frames: int,
+    driver: Driver | None = None,
     frames_per_s: float | None = None,
     on_progress: Callable[[int], None] = lambda _done: None,
 ) -> Preflight:
@@ -60,20 +62,15 @@ def look_ahead(
     picture_HWC = pictures.load_image(source, limits=limits)
     source_cut = cut_source(picture_HWC, options.source_crop, options.subject, faces=faces, find_others=True)
     on_progress(0)
-    driving_cut = cut_driving(
-        driving, facts, options.driving_crop, options.driving_subject, faces=faces, limits=limits, find_others=True
-    )
     prepared = animator.prepare(pictures.framed(picture_HWC, Framing(source_cut.square, size_px, size_px)))
-
     started_s = time.monotonic()
-    numbers_T = looked_at(facts.frames, options.reference_frame)
-    framing = Framing(driving_cut.square, size_px, size_px)
-    batches = media.read_frames(driving, facts, batch_frames=batch_frames, framing=framing, limits=limits)
-    chosen, step = _chosen(batches, numbers_T, on_progress), math.ceil(facts.frames / len(numbers_T))
-    # Where the clip was searched for its subject, frames may be passed over: their neighbours show the same.
-    seen_at = [int(np.abs(numbers_T - seen).argmin()) for seen in driving_cut.seen_at]
-    fps = Fraction(facts.fps) * len(numbers_T) / facts.frames
-    motion = read_motion(animator, chosen, seen_at, fps, options.smoothing, step=step)
+    if driver is None:
+        clip = _look_at_clip(animator, driving, facts, options, limits, batch_frames, on_progress)
+    else:
+        clip = _Clip(Cut(driver.square, driver.warnings), np.arange(facts.frames), driver.motion._replace(warnings=()))
+    driving_cut, numbers_T = clip.cut, clip.numbers
+    step = math.ceil(facts.frames / len(numbers_T))
+    motion = clip.motion.steadied(Fraction(facts.fps) / step, options.smoothing)
     read_s = (time.monotonic() - started_s) / facts.frames
 
     place = _place(options.reference_frame, numbers_T, prepared, motion)
@@ -117,6 +114,45 @@ def look_ahead(
 _SOME_LOOKED_AT = (
     "The video is long: 1 of {} frames was looked at, and the animation may choose a neighbour of the reference frame."
 )
+
+
+class _Clip(NamedTuple):
+    """What was looked at of a driving clip."""
+
+    cut: Cut
+    numbers: np.ndarray
+    """Which frames of it, T of them."""
+    motion: Motion
+
+
+def _look_at_clip(
+    animator: Animator,
+    driving: Path,
+    facts: VideoFacts,
+    options: AnimationOptions,
+    limits: MediaLimits,
+    batch_frames: int,
+    on_progress: Callable[[int], None],
+) -> _Clip:
+    size_px = animator.config.frame_size
+    cut = cut_driving(
+        driving,
+        facts,
+        options.driving_crop,
+        options.driving_subject,
+        faces=shows_faces(animator.config.name),
+        limits=limits,
+        find_others=True,
+    )
+    numbers_T = looked_at(facts.frames, options.reference_frame)
+    framing = Framing(cut.square, size_px, size_px)
+    batches = media.read_frames(driving, facts, batch_frames=batch_frames, framing=framing, limits=limits)
+    # Where the clip was searched for its subject, frames may be passed over: their neighbours show the same.
+    seen_at = [int(np.abs(numbers_T - seen).argmin()) for seen in cut.seen_at]
+    motion = read_motion(
+        animator, _chosen(batches, numbers_T, on_progress), seen_at, frames=facts.frames, damaged=facts.damaged_frames
+    )
+    return _Clip(cut, numbers_T, motion)
 
 
 def looked_at(frames: int, reference_frame: str) -> np.ndarray:

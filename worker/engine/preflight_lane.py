@@ -17,8 +17,11 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from worker import logs
+from worker.catalog import find_model
 from worker.engine.apart import apart
 from worker.engine.device_faults import as_inference_failure
+from worker.engine.driver import driver_of
+from worker.engine.motion_template import read_template
 from worker.engine.preflight import look_ahead
 from worker.engine.process import WorkerProcess
 from worker.engine.workspace import workspace
@@ -95,13 +98,16 @@ class PreflightLane:
                 raise JobCanceled
 
         with workspace(settings.data_dir, question_id) as folder:
-            source, driving = folder / "source", folder / "driving"
+            source, driving, driver = folder / "source", folder / "driving", None
             try:
                 apart(storage.fetch, question.input.source_key, source)
                 apart(storage.fetch, question.input.driving_key, driving)
             except FileNotFoundError:
                 raise JobCanceled from None  # whoever asked has cleared away
             go_on()
+            if question.input.motion is not None:
+                model = find_model(question.options.model or settings.model, settings.model_dirs)
+                driver = driver_of(read_template(driving, model))
             return look_ahead(
                 source,
                 driving,
@@ -110,6 +116,7 @@ class PreflightLane:
                 question.options,
                 limits=settings.limits,
                 batch_frames=settings.batch_frames,
+                driver=driver,
                 frames_per_s=self._process.store.speed(question.options.model or settings.model),
                 on_progress=go_on,
             )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from worker.engine.animation import AnimationReport
 from worker.job_store import Claim
-from worker.jobs import JobResult, JobView
+from worker.jobs import TEMPLATE_MEDIA_TYPE, JobResult, JobView, folder_of
 from worker.result_formats import RESULT_FORMATS, VIEW_FORMAT, FormatName, ViewName
 from worker.storage import Storage
 
@@ -61,6 +62,20 @@ def outcome_of(
         **{name: value for name, value in report._asdict().items() if name != "views"},
     )
     return Outcome(result, {result.key: output, **{views[view.name].key: view.path for view in report.views}})
+
+
+def template_outcome(claim: Claim, output: Path, report: Mapping[str, Any]) -> Outcome:
+    """What this attempt at a motion template has made."""
+    job_id = claim.job.id
+    result = JobResult(
+        key=f"{folder_of(job_id)}/result-{claim.fence}{output.suffix}",
+        media_type=TEMPLATE_MEDIA_TYPE,
+        size_bytes=output.stat().st_size,
+        sha256=_sha256(output),
+        model=claim.job.options.model or "",
+        **report,
+    )
+    return Outcome(result, {result.key: output})
 
 
 def _sha256(path: Path) -> str:

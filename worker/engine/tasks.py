@@ -6,28 +6,37 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from worker import logs, tracing
+from worker.catalog import find_model
 from worker.engine.animation import animate_video
 from worker.engine.apart import apart
 from worker.engine.device_faults import as_inference_failure
+from worker.engine.driver import Driver, driver_of, extract_motion, template_report, unpacked_sound
 from worker.engine.heartbeat import Heartbeat
 from worker.engine.leaving import leaving_when_told
+from worker.engine.motion_template import read_template
 from worker.engine.numbers import WorkerNumbers
 from worker.engine.owner import is_gone, new_owner, process_name
 from worker.engine.presence import Presence
 from worker.engine.process import WorkerProcess, device_memory
-from worker.engine.results import Outcome, outcome_of
+from worker.engine.results import Outcome, outcome_of, template_outcome
 from worker.engine.stages import Stages
 from worker.engine.workspace import workspace
 from worker.errors import AnimationError, JobCanceled, LeaseLost, QueueUnavailable, WorkerLeaves
 from worker.job_queue import Delivery, TimeLimitReached, make_queue, pool_index, ring
 from worker.job_store import Claim, JobStore
-from worker.jobs import TASK_NAME, JobError, JobResult
+from worker.jobs import TASK_NAME, Job, JobError, JobKind, JobResult
 from worker.settings import Settings
+
+if TYPE_CHECKING:
+    from model.inference.animator import Animator
 
 _BROKEN_DEVICE_EXIT_CODE = 70
 _COMMIT_AGAIN_AFTER_S = 0.5
+_SUFFIXES = {JobKind.ANIMATION: "", JobKind.MOTION: ".safetensors"}
 
 settings = Settings()
 numbers = WorkerNumbers(settings.worker_concurrency)
@@ -121,39 +130,73 @@ def _run(claim: Claim, stages: Stages) -> JobResult:
     job, store, storage = claim.job, process.store, process.storage
     model_name = job.options.model or settings.model
     with Heartbeat(store, claim, settings) as heartbeat, workspace(settings.data_dir, job.id) as folder:
-        source, driving, output = folder / "source", folder / "driving", folder / "result"
+        source, driving, output = folder / "source", folder / "driving", folder / f"result{_SUFFIXES[job.kind]}"
         with heartbeat.interruptible():
             # The wait can be left, the load goes on to its end: a half imported torch would spoil the jobs to come.
             animator = apart(process.animator, model_name)
             try:
                 with stages.of("download"), tracing.span("download"):
-                    apart(storage.fetch, job.input.source_key, source)
+                    if job.input.source_key:
+                        apart(storage.fetch, job.input.source_key, source)
                     apart(storage.fetch, job.input.driving_key, driving)
             except FileNotFoundError as error:
                 raise AnimationError("An input of this animation is no longer stored.", code="input_missing") from error
             with tracing.span("animate", {"animato.frames": job.frames_total}) as span:
-                report = animate_video(
-                    source,
-                    driving,
-                    job.input.driving,
-                    output,
-                    animator,
-                    job.options,
-                    limits=settings.limits,
-                    batch_frames=settings.batch_frames,
-                    on_progress=heartbeat.report,
-                    stages=stages,
-                )
+                if job.kind is JobKind.MOTION:
+                    outcome = _extract(claim, driving, output, animator, heartbeat, stages)
+                else:
+                    clip, driver = _driver(job, driving)
+                    report = animate_video(
+                        source,
+                        clip,
+                        job.input.driving,
+                        output,
+                        animator,
+                        job.options,
+                        limits=settings.limits,
+                        batch_frames=settings.batch_frames,
+                        driver=driver,
+                        on_progress=heartbeat.report,
+                        stages=stages,
+                    )
+                    outcome = outcome_of(claim, output, report, model=model_name, result_format=job.options.format)
                 # Frames go through all three at once: times, not spans.
                 for stage in ("decode", "infer", "encode"):
                     span.set_attribute(f"animato.{stage}_s", round(stages.seconds[stage], 3))
-            outcome = outcome_of(claim, output, report, model=model_name, result_format=job.options.format)
             with stages.of("upload"), tracing.span("upload"):
                 apart(_upload, outcome, heartbeat)
     if not _commit(claim, outcome.result):
         outcome.remove(storage)
         raise LeaseLost
     return outcome.result
+
+
+def _extract(
+    claim: Claim, driving: Path, output: Path, animator: Animator, heartbeat: Heartbeat, stages: Stages
+) -> Outcome:
+    """Write the motion template of the clip."""
+    job = claim.job
+    template = extract_motion(
+        driving,
+        job.input.driving,
+        output,
+        animator,
+        find_model(job.options.model or settings.model, settings.model_dirs),
+        job.options,
+        limits=settings.limits,
+        batch_frames=settings.batch_frames,
+        on_progress=heartbeat.report,
+        stages=stages,
+    )
+    return template_outcome(claim, output, template_report(template, animator.config.frame_size))
+
+
+def _driver(job: Job, driving: Path) -> tuple[Path, Driver | None]:
+    """Where the sound comes from, and the motion when it is that of a template."""
+    if job.input.motion is None:
+        return driving, None
+    template = read_template(driving, find_model(job.options.model or settings.model, settings.model_dirs))
+    return unpacked_sound(template, driving), driver_of(template)
 
 
 def _commit(claim: Claim, result: JobResult) -> bool:

@@ -19,6 +19,13 @@ local function count_duration(name, duration_ms)
   count(name .. '|sum_ms', math.max(0, math.floor(duration_ms)))
 end
 
+-- Where an id is listed by its age: all of its kind, and those of its client.
+local function indexes(id, client)
+  local is_motion = string.sub(id, 1, 4) == 'mot_'
+  local all = is_motion and MOTIONS or INDEX
+  return client and {all, CLIENT .. client .. (is_motion and ':motions' or ':index')} or {all}
+end
+
 -- Out of every set of work to be done.
 local function leave_lines(id)
   redis.call('ZREM', QUEUED, id)
@@ -75,12 +82,14 @@ end
 local function remove(id, at_ms, tombstone_ms)
   local client = redis.call('HGET', JOB .. id, 'client')
   leave_lines(id)
-  for _, set in ipairs({DEADLINES, EXPIRY, DEAD, INDEX, OUTBOX}) do
+  for _, set in ipairs({DEADLINES, EXPIRY, DEAD, OUTBOX}) do
     redis.call('ZREM', set, id)
+  end
+  for _, index in ipairs(indexes(id, client)) do
+    redis.call('ZREM', index, id)
   end
   if client then
     redis.call('SREM', CLIENT .. client .. ':live', id)
-    redis.call('ZREM', CLIENT .. client .. ':index', id)
   end
   redis.call('DEL', JOB .. id)
   redis.call('ZADD', TRASH, at_ms, id)

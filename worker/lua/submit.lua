@@ -45,11 +45,12 @@ redis.call('HSET', key,
 redis.call('ZADD', QUEUED, now, id)
 redis.call('ZADD', RINGS, now + ARGV[9], id)
 redis.call('ZADD', DEADLINES, now + ARGV[7], id)
-redis.call('ZADD', INDEX, 0, id)
+for _, index in ipairs(indexes(id, client ~= '' and client)) do
+  redis.call('ZADD', index, 0, id)
+end
 if client ~= '' then
   redis.call('HSET', key, 'client', client)
   redis.call('SADD', CLIENT .. client .. ':live', id)
-  redis.call('ZADD', CLIENT .. client .. ':index', 0, id)
 end
 if reserved ~= '' then
   redis.call('HSET', kept, 'id', id, 'fingerprint', ARGV[14])

@@ -133,7 +133,7 @@ def r9_rolling_restart(plan: Plan) -> Outcome:
 
         def busy(worker: Process) -> bool:
             jobs = [trial.watcher.last(job_id) for pid in worker.children() for job_id in trial.watcher.owned_by(pid)]
-            return any(job and (job.input.source.sha256 in long) for job in jobs)
+            return any(job and (job.input.picture.sha256 in long) for job in jobs)
 
         with trial.load(plan.pick(10, 150), outstanding=3, by_http=0.1, make=make):
             for worker in trial.cluster.workers[: plan.pick(3, 5)] * rounds:

@@ -15,7 +15,7 @@ from worker.engine import tasks
 from worker.engine.process import WorkerProcess
 from worker.errors import LeaseLost, StorageUnavailable
 from worker.job_store import JobStore
-from worker.jobs import AnimationOptions, Job, JobInput, JobState, new_id
+from worker.jobs import AnimationOptions, Job, JobInput, JobKind, JobState, new_id
 from worker.settings import UNLIMITED, Settings
 from worker.storage import Storage
 
@@ -102,6 +102,40 @@ def test_views_become_visible_with_the_result_or_not_at_all(
         content = b"".join(storage.read(described.key, 0, described.size_bytes))
         assert hashlib.sha256(content).hexdigest() == described.sha256
     assert not list((process.settings.data_dir / "work").iterdir())
+
+
+def test_a_motion_is_extracted_and_used(
+    process: WorkerProcess, submit: Submit, job_store: JobStore, storage: Storage, short_clip: Path
+) -> None:
+    by_clip = submit()
+    job_id = new_id(JobKind.MOTION)
+    job_input = JobInput(driving_key=f"motions/{job_id}/driving", driving=by_clip.input.driving)
+    storage.put_file(job_input.driving_key, short_clip, "video/mp4")
+    extraction = job_store.submit(job_id, job_input, AnimationOptions(model="avatars-256"))
+    tasks.animate(extraction.id)
+    motion = ended(job_store, extraction)
+    assert motion.result is not None, motion.error
+    assert motion.result.key == f"motions/{job_id}/result-1.safetensors"
+    assert (motion.result.frames, motion.result.has_audio, motion.frames_done) == (16, True, 16)
+
+    by_motion = submit_copy(job_store, storage, by_clip, motion)
+    for job in (by_clip, by_motion):
+        tasks.animate(job.id)
+    one, other = (ended(job_store, job).result for job in (by_clip, by_motion))
+    assert one is not None
+    assert other is not None
+    assert (other.frames, other.has_audio, other.driving_crop) == (16, True, one.driving_crop)
+    assert (other.reference_frame, other.warnings) == (one.reference_frame, one.warnings)
+    assert job_store.speed("avatars-256") != job_store.speed("mot_avatars-256")
+
+
+def submit_copy(job_store: JobStore, storage: Storage, like: Job, motion: Job) -> Job:
+    """The same animation by a template."""
+    job_id = new_id()
+    keys = {"source_key": f"animations/{job_id}/source", "driving_key": f"animations/{job_id}/driving"}
+    storage.copy(like.input.source_key, keys["source_key"])
+    storage.copy(motion.result.key if motion.result else "", keys["driving_key"])
+    return job_store.submit(job_id, like.input.model_copy(update={**keys, "motion": motion.id}), like.options)
 
 
 def test_an_unknown_id_is_nobodys_job(process: WorkerProcess) -> None:
