@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -100,3 +101,17 @@ def test_of_two_operators_one_wins_and_nothing_is_left_of_the_other(
     assert first is not None
     assert second is None
     assert {key.split("/")[1] for key in storage.list_keys("animations")} == {job.id, first.id}
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(
+    settings: Settings, job_store: JobStore, storage: Storage, job_input: JobInput
+) -> None:
+    submit(job_store, storage, job_input)
+    reads, writes = os.pipe()
+    os.close(reads)
+    command = [sys.executable, REPOSITORY / "animato.py", "jobs", "list"]
+    run = subprocess.run(
+        command, stdout=writes, stderr=subprocess.PIPE, timeout=100, check=False, env=settings.as_environment()
+    )
+    os.close(writes)
+    assert run.stderr == b""

@@ -35,6 +35,8 @@ def errors_in_one_line(command: Callable[P, R]) -> Callable[P, R]:
             first = error.errors()[0]
             name = "_".join(("ANIMATO", *map(str, first["loc"]))).upper()
             _fail("invalid_settings", f"{name}: {first['msg']}.", "docs/operations.md lists the settings.")
+        except BrokenPipeError:
+            raise  # whoever read our output has seen enough (`| head`): click ends quietly
         except OSError as error:
             _fail("file_error", f"{error.filename or 'A file'}: {error.strerror or error}.", None)
         except AnimationError as error:

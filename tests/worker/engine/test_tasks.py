@@ -153,6 +153,25 @@ def test_a_lost_lease_throws_the_result_away(
     assert result_keys(storage, job) == []
 
 
+def test_a_result_that_cannot_be_stored_is_none(
+    process: WorkerProcess, submit: Submit, job_store: JobStore, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = submit()
+
+    def away(*_: object) -> None:
+        raise StorageUnavailable("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(process.storage, "put_file", away)
+        tasks.animate(job.id)
+    assert ended(job_store, job).state is JobState.QUEUED
+    while ended(job_store, job).state is JobState.QUEUED:
+        tasks.animate(job.id)
+    done = ended(job_store, job)
+    assert done.result is not None
+    assert result_keys(storage, job) == [done.result.key]
+
+
 def test_cancel_while_it_runs(
     process: WorkerProcess, submit: Submit, job_store: JobStore, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
