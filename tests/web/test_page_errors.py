@@ -161,6 +161,7 @@ def test_one_that_fails_tells_why(api: Service, page: Page) -> None:
 
 def test_a_lost_connection_loses_nothing(api: Service, page: Page) -> None:
     choose_sample(page)
+    expect(page.locator("#ahead[data-state=away]")).to_be_visible()
     page.context.set_offline(True)
     page.locator("#start").click()
     problem = page.get_by_role("alert").filter(has_text="No connection to the service")
