@@ -37,6 +37,9 @@ def lane(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
         )
     try:
         wait_until(lambda: line.length() is not None, "a lane lives", PATIENCE_S)
+        pulse = settings.data_dir / "lane-alive"  # what the containers' health check looks at
+        pulse.unlink(missing_ok=True)
+        wait_until(pulse.exists, "its loop touches the file again and again", PATIENCE_S)
         yield process
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0

@@ -50,7 +50,11 @@ class PreflightLane:
         """Until `stop`; a question that is being answered is finished first."""
         threading.Thread(target=self._tell_alive, name="alive", daemon=True).start()
         self._warm_up()
+        pulse = self._settings.data_dir / "lane-alive"
+        pulse.parent.mkdir(parents=True, exist_ok=True)
         while not self._stopping.is_set():
+            # From this loop, not from the thread: it grows old when a look does not end (docs/operations.md).
+            pulse.touch()
             try:
                 self.answer_next(min(1.0, self._settings.redis_timeout_s / 2))
             except QueueUnavailable:
