@@ -25,7 +25,7 @@ from worker.media_guard import file_url, guarded_input, raw_input
 from worker.media_header import decodes_audio, video_media_type
 from worker.media_process import Ffmpeg
 from worker.media_stills import StillsWriter
-from worker.result_formats import RESULT_FORMATS, FormatName
+from worker.result_formats import RESULT_FORMATS, FormatName, format_warnings
 from worker.settings import UNLIMITED
 
 _AUDIO_FORMAT = "aformat=sample_rates=44100|48000:channel_layouts=mono|stereo"
@@ -35,16 +35,10 @@ _FIRST_FRAME_TIMEOUT_S = 30.0
 _PICTURE_MAX_BYTES = 64 << 30  # far above any result; what it keeps from happening is a full disk
 _AUDIO_MAX_BYTES_PER_S = 80_000  # the largest AAC frames that exist, in stereo at 48 kHz; Opus has smaller ones
 _PCM_MAX_BYTES_PER_S = 48_000 * 2 * 4
-_GIF_MAX_FPS = 50
 _INDEX_MAX_BYTES = 16 << 20
 _FIRST_PTS = re.compile(r"\] n: *0 pts: *-?\d+ pts_time:(-?[\d.]+)")
 
 _NO_AUDIO = "The sound of the driving video could not be decoded and was left out."
-_SILENT_FORMAT = "{} holds no sound: that of the driving video was left out."
-_GIF_TOO_QUICK = (
-    "GIF counts hundredths of a second, and players slow down what changes more often than every two: they may show it "
-    "slower than it is."
-)
 _DAMAGED_AUDIO = "The sound of the driving video is damaged; it was kept as far as it could be decoded."
 
 
@@ -140,10 +134,8 @@ class VideoWriter:
                     self._picture, self._audio_from, duration_s, self._complete, self._format
                 )
             os.replace(self._complete if has_audio else self._picture, self._path)
-        if self._audio_from is not None and not RESULT_FORMATS[self._format].holds_sound:
-            warnings = (_SILENT_FORMAT.format(self._format.upper()),)
-        if self._format == "gif" and self._fps > _GIF_MAX_FPS:
-            warnings = (*warnings, _GIF_TOO_QUICK)
+        lost = format_warnings(self._format, self._fps, has_sound=self._audio_from is not None)
+        warnings = (*warnings, *lost)
         return WrittenVideo(
             frames=self._count,
             width=self._written_size[0],

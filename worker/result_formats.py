@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Literal, NamedTuple, get_args
 
 FormatName = Literal["mp4", "webm", "gif", "webp", "png"]
@@ -25,6 +26,20 @@ RESULT_FORMATS: dict[FormatName, ResultFormat] = {
 }
 SUFFIXES = {known.media_type: known.suffix for known in RESULT_FORMATS.values()}
 """By media type."""
+
+_SILENT_FORMAT = "{} holds no sound: that of the driving video was left out."
+_GIF_MAX_FPS = 50
+_GIF_TOO_QUICK = (
+    "GIF counts hundredths of a second, and players slow down what changes more often than every two: they may show it "
+    "slower than it is."
+)
+
+
+def format_warnings(name: FormatName, fps: Fraction, *, has_sound: bool) -> tuple[str, ...]:
+    """What a clip of `fps` frames a second, with sound or without, loses in a format."""
+    warnings = () if RESULT_FORMATS[name].holds_sound or not has_sound else (_SILENT_FORMAT.format(name.upper()),)
+    return (*warnings, _GIF_TOO_QUICK) if name == "gif" and fps > _GIF_MAX_FPS else warnings
+
 
 ViewName = Literal["comparison", "keypoints", "flow", "occlusion"]
 VIEW_NAMES: tuple[ViewName, ...] = get_args(ViewName)

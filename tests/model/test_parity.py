@@ -110,12 +110,16 @@ def drawn(case: str, networks: Networks) -> dict[str, Tensor]:
 
 
 def judged(case: str, networks: Networks) -> dict[str, Tensor]:
+    """In float64: scores are sums of large numbers, and the order of a sum in float32 is worth the tolerance."""
     golden = recorded(case)
     discriminator = Discriminator(config_of(case)).eval()
     discriminator.load_state_dict(read_checkpoint(GOLDEN / f"{case}-cpk.pth.tar")["discriminator"], strict=True)
-    (judgement,) = discriminator([golden["input.driving"]], keypoints_of(golden, "kp_driving"))
-    values = {f"discriminator.feature_maps_1.{i}": value for i, value in enumerate(judgement.features_BChw)}
-    return values | {"discriminator.prediction_map_1": judgement.scores_B1hw}
+    positions_BK2, jacobians_BK22 = keypoints_of(golden, "kp_driving")
+    keypoints = Keypoints(positions_BK2.double(), None if jacobians_BK22 is None else jacobians_BK22.double())
+    (judgement,) = discriminator.double()([golden["input.driving"].double()], keypoints)
+    features = {f"discriminator.feature_maps_1.{i}": value for i, value in enumerate(judgement.features_BChw)}
+    values = features | {"discriminator.prediction_map_1": judgement.scores_B1hw}
+    return {name: value.float() for name, value in values.items()}
 
 
 def warped(case: str, networks: Networks) -> dict[str, Tensor]:

@@ -26,6 +26,7 @@ from worker.engine.mismatch import judged
 from worker.engine.motion import Motion, draw_motion, read_motion, reference_number
 from worker.jobs import AnimationOptions, VideoFacts
 from worker.preflights import DrivingLook, Estimate, Preflight, Preview, SourceLook, Subject
+from worker.result_formats import format_warnings
 from worker.settings import MediaLimits
 from worker.squares import Framing, Square
 
@@ -106,6 +107,7 @@ def look_ahead(
             *driving_cut.warnings,
             *motion.warnings,
             *((facts.audio_note,) if options.audio and facts.audio_note else ()),
+            *format_warnings(options.format, Fraction(facts.fps), has_sound=options.audio and facts.has_audio),
             *((_SOME_LOOKED_AT.format(step),) if step > 1 else ()),
         ),
     )

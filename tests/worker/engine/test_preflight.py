@@ -37,15 +37,15 @@ def pixels(found: Preflight) -> np.ndarray:
 
 
 def test_it_says_what_the_animation_does(source: Path, short_clip: Path, animator: Animator, tmp_path: Path) -> None:
-    found = look(source, short_clip, animator)
+    found = look(source, short_clip, animator, format="png")
     facts = media.probe_video(short_clip, UNLIMITED)
-    report = animate_video(
-        source, short_clip, facts, tmp_path, animator, AnimationOptions(), limits=UNLIMITED, batch_frames=8
-    )
+    options = AnimationOptions(format="png")
+    report = animate_video(source, short_clip, facts, tmp_path, animator, options, limits=UNLIMITED, batch_frames=8)
     assert found.reference_frame == report.reference_frame
     assert found.source.crop == (*map(int, report.source_crop.split(",")),)
     assert found.driving.crop == (*map(int, report.driving_crop.split(",")),)
     assert found.warnings == report.warnings
+    assert "PNG holds no sound: that of the driving video was left out." in found.warnings
     assert (found.driving.frame_count, found.driving.frame_rate, found.driving.has_audio) == (16, "25/1", True)
     assert found.estimate.frames == 16
     assert found.estimate.seconds
