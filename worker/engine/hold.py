@@ -17,7 +17,7 @@ _THUMB_PX = 16
 _LEAST_LIKENESS = 0.3
 """Correlation with the most similar frame in which the subject was seen (docs/motion.md has what was measured)."""
 _BACK_LIKENESS = 0.6
-"""What it takes to be the subject again: a logo that stays through a cut makes other scenes a little like it."""
+"""Of the best frame between two cuts: a logo that stays through a cut makes other scenes a little like the subject."""
 _BLANK_LEVELS = 2.0
 _MOST_LISTED = 12
 
@@ -33,7 +33,8 @@ def thumbnails(frames_THWC: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def lost_frames(thumbs_TN: NDArray[np.float32], seen_at: Sequence[int]) -> NDArray[np.bool_]:
-    """Return lost_T: blank frames, and from one unlike all in which the subject was seen until one is much like them.
+    """Return lost_T: blank frames, those unlike every frame in which the subject was seen, and what lies between such
+    ones without a frame that is much like them.
 
     Without such frames only blank ones count; when all would be lost, none is.
     """
@@ -42,7 +43,9 @@ def lost_frames(thumbs_TN: NDArray[np.float32], seen_at: Sequence[int]) -> NDArr
     if seen_at:
         units_TN = thumbs_TN / np.maximum(np.linalg.norm(thumbs_TN, axis=1, keepdims=True), 1e-6)
         likeness_T = (units_TN @ units_TN[list(seen_at)].T).max(1)
-        lost_T |= _last_time(likeness_T < _LEAST_LIKENESS) > _last_time(likeness_T >= _BACK_LIKENESS)
+        unlike_T = likeness_T < _LEAST_LIKENESS
+        stretch_T = unlike_T.cumsum()
+        lost_T |= unlike_T | (np.bincount(stretch_T, likeness_T >= _BACK_LIKENESS) == 0)[stretch_T]
     return np.zeros_like(lost_T) if lost_T.all() else lost_T
 
 
@@ -72,8 +75,3 @@ def listed(lost_T: NDArray[np.bool_]) -> str:
     spans = [f"{first}" if first == last else f"{first}–{last}" for first, last in stretches(lost_T)]
     more = len(spans) - _MOST_LISTED
     return ", ".join(spans[:_MOST_LISTED]) + (f" and {more} more places" if more > 0 else "")
-
-
-def _last_time(true_T: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Return, for each frame, the last one up to it for which it was true; -1 before any."""
-    return np.maximum.accumulate(np.where(true_T, np.arange(len(true_T)), -1))
