@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 LOOKED_AT_PX = 960
 """The longer side of the picture that is searched: dlib finds faces of 80 pixels and more."""
+_SURE = 0.1
+"""Of the detector's score. What is found with less, from 0 on, may be a badge or a wheel: it counts only by itself."""
 _SMALL_PX = 64
 _DROPPED_SHARE = 0.1
 """Of what moves or stands out, at each side: left out of the box."""
@@ -56,8 +58,10 @@ def looked_at_size(width: int, height: int) -> tuple[int, int]:
 
 
 def find_faces(picture_HWC: NDArray[np.uint8]) -> list[Box]:
-    """The faces of a picture of `looked_at_size`, the largest first."""
-    boxes = [Box(box.left(), box.top(), box.right() + 1, box.bottom() + 1) for box in _detector()(picture_HWC, 0)]
+    """The faces of a picture of `looked_at_size`, the largest first. Doubtful ones only where there is no other."""
+    found, scores, _ = _detector().run(picture_HWC, 0, 0.0)
+    sure = [box for box, score in zip(found, scores, strict=True) if score >= _SURE]
+    boxes = [Box(box.left(), box.top(), box.right() + 1, box.bottom() + 1) for box in sure or found]
     return sorted(boxes, key=lambda box: box.side, reverse=True)
 
 

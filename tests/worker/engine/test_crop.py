@@ -46,6 +46,20 @@ def test_the_largest_face_first_and_the_next_by_its_number(head: np.ndarray) -> 
     assert missing.value.code == "subject_not_found"
 
 
+def test_what_is_hardly_a_face_counts_only_by_itself(head: np.ndarray) -> None:
+    import dlib
+
+    detector = dlib.get_frontal_face_detector()  # pyright: ignore[reportAttributeAccessIssue]
+    cut_off = head.copy()
+    cut_off[138:] = 90
+    doubtful, clear = scene(480, 480, (cut_off, 0, 0, 480)), scene(480, 480, (head, 0, 0, 480))
+    assert len(find_faces(doubtful)) == 1
+    both = np.concatenate([doubtful, clear], 1)
+    assert len(detector(both, 0)) == 2, "the detector itself takes both for faces"
+    (found,) = find_faces(both)
+    assert found.left > 480
+
+
 def test_without_a_face_what_stands_out(head: np.ndarray) -> None:
     ground = np.full((200, 600, 3), 200, np.uint8)
     ground[60:150, 420:520] = np.random.default_rng(0).integers(0, 255, (90, 100, 3), dtype=np.uint8)
