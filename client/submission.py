@@ -119,17 +119,22 @@ def _wait(service: Service, animation: Animation, watch: Watch, *, cancel_on_int
     interrupts = 0
     while True:
         try:
+            # In here: whoever reads this may press it again at once.
+            if interrupts == 1:
+                watch.say(f"{animation.id} goes on. Ctrl-C again cancels it.")
+            elif interrupts == 2:
+                watch.say(f"Canceling {animation.id}.")
+                _cancel(service, animation)
             return follow(service, animation, watch.standing)
         except KeyboardInterrupt:
             interrupts += 1
             if not cancel_on_interrupt or interrupts > 2:
                 raise
-            if interrupts == 1:
-                watch.say(f"{animation.id} goes on. Ctrl-C again cancels it.")
-                continue
-            watch.say(f"Canceling {animation.id}.")
-            try:
-                service.cancel(animation.id)
-            except Refused as error:
-                if error.code != "already_terminal":
-                    raise
+
+
+def _cancel(service: Service, animation: Animation) -> None:
+    try:
+        service.cancel(animation.id)
+    except Refused as error:
+        if error.code != "already_terminal":
+            raise
