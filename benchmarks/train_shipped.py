@@ -24,10 +24,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from model.config import ModelConfig
-from model.data.avatar_pool import GROUP_IDENTITIES, AvatarPool, DrawnGroups, draw_groups
+from model.data.avatar_pool import GROUP_IDENTITIES, DrawnGroups, draw_groups
 from model.data.avatars import AVATARS, AvatarPairs
 from model.export import export_bundle
 from model.training.errors import TrainingError
+from model.training.launch import pool_of
 from model.training.learner import Learner
 from model.training.place import Place, as_fast_as
 from model.training.presets import PRESETS
@@ -98,16 +99,10 @@ def joined(parts: Sequence[DrawnGroups]) -> DrawnGroups:
     return DrawnGroups(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
 
 
-def pool_of(config: TrainConfig, drawn: DrawnGroups) -> AvatarPool:
-    """Return the data of a run."""
-    shares = {name: getattr(config, name) for name in ("expression_pairs", "close_ups", "cross_identity_pairs")}
-    return AvatarPool(drawn, config.model.frame_size, config.batch_size, seed=config.seed, **shares)
-
-
 def measured_step_s(config: TrainConfig, drawn: DrawnGroups) -> float:
     """Return what a step takes, in seconds, from steps of a run that is thrown away."""
     place = Place(config.device)
-    learner, pool = Learner(config, place), pool_of(config, drawn)
+    learner, pool = Learner(config, place), pool_of(config, drawn, config.batch_size)
     for step in range(_TRIAL_STEPS):  # convolutions are tried out, the graph is captured
         learner.step(step, pool.batch(step))
     started_s = _now(place.device)
@@ -154,7 +149,13 @@ def train_stage(
     facts = {"data": AVATARS, "groups": len(drawn.frames_GIPCHW)}
     try:
         run_training(
-            config, pool_of(config, drawn), run, init_from=init, on_progress=watch, sample_from=unseen, facts=facts
+            config,
+            pool_of(config, drawn, config.batch_size),
+            run,
+            init_from=init,
+            on_progress=watch,
+            sample_from=unseen,
+            facts=facts,
         )
     except TrainingError as error:  # what it learned until then is in its last checkpoint
         click.echo(f"{stage.preset} ended early: {error}", err=True)

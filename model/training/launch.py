@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from model.data.augmentation import NO_AUGMENTATION, PUBLISHED
-from model.data.avatar_pool import GROUP_IDENTITIES, AvatarPool, draw_groups
+from model.data.avatar_pool import GROUP_IDENTITIES, AvatarPool, DrawnGroups, draw_groups
 from model.data.avatars import AVATARS, AvatarPairs
 from model.data.clip_cache import CacheProgress
 from model.data.clips import ClipPairs
@@ -115,11 +115,20 @@ def _tell_problems(clips: ClipPairs) -> None:
         )
 
 
+def pool_of(config: TrainConfig, drawn: DrawnGroups, batch_size: int) -> AvatarPool:
+    """Return the pairs of a run, taken from avatars that were drawn ahead."""
+    return AvatarPool(drawn, config.model.frame_size, batch_size, seed=config.seed, **_shares(config))
+
+
+def _shares(config: TrainConfig) -> dict[str, Any]:
+    """Return which share of the pairs of drawn avatars is of which kind."""
+    return {name: getattr(config, name) for name in ("expression_pairs", "close_ups", "cross_identity_pairs")}
+
+
 def _avatars(
     config: TrainConfig, share: int, place: Place, on_pool: Callable[[int, int], None] | None
 ) -> AvatarPairs | AvatarPool:
     size = config.model.frame_size
-    shares = {name: getattr(config, name) for name in ("expression_pairs", "close_ups", "cross_identity_pairs")}
     if config.avatar_pool:
         drawn = draw_groups(
             range(max(1, config.avatar_pool // GROUP_IDENTITIES)),
@@ -128,10 +137,10 @@ def _avatars(
             device=place.device,
             on_progress=on_pool,
         )
-        return AvatarPool(drawn, size, share, seed=config.seed, **shares)
+        return pool_of(config, drawn, share)
     # On a GPU the frames are drawn where they are needed, unless processes of their own draw ahead.
     device = place.device if config.num_workers == 0 else "cpu"
-    return AvatarPairs(size, share, seed=config.seed, device=device, **shares)
+    return AvatarPairs(size, share, seed=config.seed, device=device, **_shares(config))
 
 
 def _clips(

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from benchmarks import train_shipped
-from benchmarks.train_shipped import collect, draw_chunks, joined, keep, measured_step_s, pool_of, widened
+from benchmarks.train_shipped import collect, draw_chunks, joined, keep, measured_step_s, widened
 from model import export
 from model.bundle import load_bundle
 from model.data.avatar_pool import draw_groups
+from model.training.launch import pool_of
 from model.training.presets import PRESETS
 from model.training.train import run_training
 from tests.model.training_runs import ShiftedBlobs, one_thread, tiny_run
@@ -41,7 +42,7 @@ def test_what_the_processor_draws_joins_what_the_device_drew(tmp_path: Path, mon
 def test_a_step_is_measured_on_the_data_of_the_run() -> None:
     drawn = draw_groups(range(1), 32)
     assert measured_step_s(tiny_run(), drawn) > 0
-    assert pool_of(tiny_run(), drawn).batch(0).source_BCHW.shape == (4, 3, 32, 32)
+    assert pool_of(tiny_run(), drawn, 4).batch(0).source_BCHW.shape == (4, 3, 32, 32)
 
 
 def test_a_wider_network_keeps_its_sizes() -> None:
