@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 PYTEST ?= $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up check format test test-slow fuzz chaos bench lock clean
+.PHONY: help demo up check format docs test test-slow fuzz chaos bench lock clean
 
 help: ## Print this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -17,11 +17,14 @@ demo: $(READY) ## Start the service, animate the sample pair over HTTP, save dem
 up: $(READY) ## Run the whole service here: queue, worker and API (http://127.0.0.1:8000)
 	$(BIN)/animato up
 
-check: $(READY) ## Format, lint, types, import rules
+check: $(READY) docs ## Format, lint, types, import rules, the documents
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+docs: $(READY) ## Build the documentation site (build/docs/site); dead links and the like fail
+	$(BIN)/python -m docs.site
 
 format: $(READY) ## Format the code
 	$(BIN)/ruff format .
