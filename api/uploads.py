@@ -23,10 +23,11 @@ from api.errors import PartRejected, TooLarge, Unavailable, UploadTooSlow
 from api.file_parts import DRIVING_VIDEO, FILE_PARTS, SOURCE_IMAGE, URL_FIELDS, ReceivedFile
 from api.form_reader import FormLimits, FormReader
 from api.settings import ApiSettings
-from worker import logs, pictures
+from worker import logs
 from worker.errors import MediaRejected
 from worker.jobs import ImageFacts, VideoFacts
-from worker.media import probe_video
+from worker.media_probe import probe_video
+from worker.picture_probe import probe_image
 from worker.settings import MediaLimits
 
 T = TypeVar("T")
@@ -99,7 +100,7 @@ class UploadDesk:
     async def probe_image(self, form: ReceivedForm) -> ImageFacts:
         """What the source image is. Raises PartRejected."""
         path = form.source_image.path
-        return await self._probe(form.field_of(SOURCE_IMAGE), lambda: pictures.probe_image(path, self.media_limits))
+        return await self._probe(form.field_of(SOURCE_IMAGE), lambda: probe_image(path, self.media_limits))
 
     async def probe_video(self, form: ReceivedForm) -> VideoFacts:
         """What the driving video is. Raises PartRejected."""

@@ -98,8 +98,12 @@ for image in animato-api animato-worker; do
     size=$(docker image inspect -f '{{.Size}}' $image)
     say "    $image: $((size / 1000000)) MB, $(((size - base) / 1000000)) MB of them above the base image"
 done
-docker run --rm --network none animato-api python -c 'import importlib.util as u, sys; sys.exit(bool(u.find_spec("torch")))' ||
-    miss "torch is in the API's image"
+size=$(docker image inspect -f '{{.Size}}' animato-api)
+((size - base <= 250000000)) || miss "the API's image has grown: more than 250 MB above the base image"
+for package in torch numpy; do
+    docker run --rm --network none animato-api python -c "import importlib.util as u, sys; sys.exit(bool(u.find_spec('$package')))" ||
+        miss "$package is in the API's image"
+done
 
 say "2. up"
 compose up -d --wait --wait-timeout 300 >"$WORK/up" 2>&1 || { cat "$WORK/up"; miss "it does not come up"; }

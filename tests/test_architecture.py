@@ -52,6 +52,22 @@ def test_imported_without_torch(module: str) -> None:
     subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, check=True)
 
 
+def test_the_api_runs_without_what_its_image_lacks() -> None:
+    program = """
+import sys
+sys.modules |= dict.fromkeys(("torch", "numpy", "imageio"))  # an import of one of them fails
+import api.app, commands.jobs, commands.keys, commands.submit
+from worker.settings import UNLIMITED
+from worker.media_probe import probe_video
+from worker.picture_probe import probe_image
+from pathlib import Path
+samples = Path("api/samples")
+print(probe_image(samples / "source.png", UNLIMITED).width, probe_video(samples / "driving.mp4", UNLIMITED).frames)
+"""
+    answer = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, check=True, capture_output=True, text=True)
+    assert answer.stdout.split() == ["256", "107"]
+
+
 def test_the_readme_shows_the_tree_as_it_is() -> None:
     readme = (REPOSITORY / "README.md").read_text()
     tree = re.search(r"```text\n(README\.md.*?)```", readme, re.DOTALL)

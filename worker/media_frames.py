@@ -19,8 +19,9 @@ from worker.media_folder import FOLDER_MEDIA_TYPE, read_folder
 from worker.media_guard import guarded_input
 from worker.media_header import Header, decoding_timeout, read_header
 from worker.media_process import Ffmpeg
+from worker.pictures import reflected
 from worker.settings import UNLIMITED, MediaLimits
-from worker.squares import Framing, centre_square, reflected, scaled_visible
+from worker.squares import Framing, centre_square, scaled_visible
 
 _CONVERTER = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
 _SCALER = "lanczos+accurate_rnd+full_chroma_int+full_chroma_inp"  # at half the speed: only where the size changes

@@ -8,8 +8,6 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-import numpy as np
-
 from worker.errors import InvalidOptions
 
 CROP_PATTERN = r"^(auto|none|-?\d{1,5},-?\d{1,5},\d{1,5},\d{1,5})$"
@@ -82,13 +80,6 @@ def check_crop(crop: str, width: int, height: int, name: str) -> None:
     """Raise `InvalidOptions` (`crop_impossible`) when `x,y,w,h` cannot be cut out of a picture of this size."""
     if crop not in ("auto", "none"):
         asked_square(crop, width, height, name)
-
-
-def reflected(frames_THWC: np.ndarray, square: Square, width: int, height: int, size_px: int) -> np.ndarray:
-    """Complete the visible part of `square`, already scaled, to `size_px` a side by reflection at its edges."""
-    x0, y0, x1, y1 = scaled_visible(square, width, height, size_px)
-    margins = ((0, 0), (y0, size_px - y1), (x0, size_px - x1), (0, 0))
-    return np.pad(frames_THWC, margins, mode="symmetric") if any(map(any, margins)) else frames_THWC
 
 
 def scaled_visible(square: Square, width: int, height: int, size_px: int) -> tuple[int, int, int, int]:

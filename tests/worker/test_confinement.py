@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import REPOSITORY, decoding_children, wait_until
-from worker import confined_process, pictures
+from worker import confined_process, picture_probe
 from worker.confined_process import ask
 from worker.confinement import Limits
 from worker.errors import AnimationError, MediaRejected
@@ -88,7 +88,7 @@ def test_a_child_dies_with_its_parent(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", ["SEGV", "ABRT", "BUS", "ILL", "KILL", "SYS"])
 def test_a_decoder_that_crashes_is_a_refusal(picture: Path, monkeypatch: pytest.MonkeyPatch, number: str) -> None:
-    monkeypatch.setattr(pictures, "_DECODER", ("exec", "/bin/sh", "-c", f"kill -{number} $$"))
+    monkeypatch.setattr(picture_probe, "_DECODER", ("exec", "/bin/sh", "-c", f"kill -{number} $$"))
     for look in (probe_image, lambda path, limits: load_image(path, limits=limits)):
         with pytest.raises(MediaRejected, match="crashed") as caught:
             look(picture, LIMITS)
@@ -101,9 +101,9 @@ def test_an_answer_of_a_decoder_that_ended_badly_is_not_taken(
     picture: Path, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
     said = '{"width": 96, "height": 80}\\n'
-    monkeypatch.setattr(pictures, "_DECODER", ("exec", "/bin/sh", "-c", f"printf '{said}'"))
+    monkeypatch.setattr(picture_probe, "_DECODER", ("exec", "/bin/sh", "-c", f"printf '{said}'"))
     assert probe_image(picture, LIMITS).width == 96, "the answer itself is good"
-    monkeypatch.setattr(pictures, "_DECODER", ("exec", "/bin/sh", "-c", f"printf '{said}'; {end}"))
+    monkeypatch.setattr(picture_probe, "_DECODER", ("exec", "/bin/sh", "-c", f"printf '{said}'; {end}"))
     with pytest.raises(AnimationError):
         probe_image(picture, LIMITS)
 
@@ -120,7 +120,7 @@ def test_an_answer_of_a_decoder_that_ended_badly_is_not_taken(
 )
 def test_a_decoder_that_never_ends_is_ended(picture: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     monkeypatch.setattr(confined_process, "_EXIT_TIMEOUT_S", 0.5)
-    monkeypatch.setattr(pictures, "_DECODER", ("exec", "/bin/sh", "-c", script))
+    monkeypatch.setattr(picture_probe, "_DECODER", ("exec", "/bin/sh", "-c", script))
     with pytest.raises(MediaRejected) as caught:
         probe_image(picture, LIMITS.model_copy(update={"image_timeout_s": 1.0}))
     assert caught.value.code == "media_timeout"
@@ -144,20 +144,20 @@ def test_a_decoder_that_never_ends_is_ended(picture: Path, monkeypatch: pytest.M
 def test_a_decoder_that_was_taken_over_is_not_believed(
     picture: Path, monkeypatch: pytest.MonkeyPatch, said: str
 ) -> None:
-    monkeypatch.setattr(pictures, "_DECODER", ("exec", "/bin/sh", "-c", f"printf '{said}'"))
+    monkeypatch.setattr(picture_probe, "_DECODER", ("exec", "/bin/sh", "-c", f"printf '{said}'"))
     with pytest.raises(MediaRejected, match="crashed"):
         probe_image(picture, LIMITS)
 
 
 def test_a_decoder_that_never_stops_talking_is_ended(picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pictures, "_DECODER", ("exec", "/bin/sh", "-c", "yes"))
+    monkeypatch.setattr(picture_probe, "_DECODER", ("exec", "/bin/sh", "-c", "yes"))
     with pytest.raises(MediaRejected, match="crashed"):
         load_image(picture, limits=LIMITS)
     assert decoding_children() == []
 
 
 def test_a_decoder_that_cannot_start_is_our_fault(picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pictures, "_DECODER", ("run", "worker.no_such_module"))
+    monkeypatch.setattr(picture_probe, "_DECODER", ("run", "worker.no_such_module"))
     with pytest.raises(AnimationError) as caught:
         probe_image(picture, LIMITS)
     assert not isinstance(caught.value, MediaRejected)
@@ -168,8 +168,8 @@ def test_a_decoder_that_cannot_start_is_our_fault(picture: Path, monkeypatch: py
 def test_memory_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("RGB", (6000, 6000)).save(tmp_path / "a.png")
     assert probe_image(tmp_path / "a.png", LIMITS).width == 6000
-    monkeypatch.setattr(pictures, "_MEMORY_BYTES", 96 << 20)
-    monkeypatch.setattr(pictures, "_MEMORY_BYTES_PER_PIXEL", 0)
+    monkeypatch.setattr(picture_probe, "_MEMORY_BYTES", 96 << 20)
+    monkeypatch.setattr(picture_probe, "_MEMORY_BYTES_PER_PIXEL", 0)
     with pytest.raises(MediaRejected) as caught:
         probe_image(tmp_path / "a.png", LIMITS)
     assert caught.value.code == "media_rejected"

@@ -8,7 +8,7 @@ import pytest
 
 from tests import media_fuzz
 from tests.media_fuzz import damaged, fuzz, make_seeds
-from worker.pictures import ImageFacts
+from worker.jobs import ImageFacts
 from worker.settings import MediaLimits
 
 
