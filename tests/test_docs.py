@@ -103,3 +103,12 @@ def test_what_the_documents_name_is_there() -> None:
         if gone:
             missing[document.name] = gone
     assert missing == {}
+
+
+def test_what_the_page_of_the_model_names_is_in_the_code() -> None:
+    page = (REPOSITORY / "docs" / "model.md").read_text()
+    named = set(re.findall(r"(?<!\$)`((?:[A-Z][a-z]+){2,}(?:\.\w+)?|[a-z]+(?:_[a-z]+)+)`", page))
+    code = " ".join(path.read_text() for path in tracked("model/*.py"))
+    words = set(re.findall(r"\w+", code))
+    assert len(named) > 20, "the pattern fits the page no more"
+    assert {name for name in named if not set(name.split(".")) <= words} == set()

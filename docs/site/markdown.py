@@ -51,7 +51,7 @@ def with_equations(text: str) -> str:
         elif latex is not None:
             latex.append(line.strip())
         else:
-            written.append(line if code else _EQUATION.sub(lambda match: _mathml(match[1], "inline"), line))
+            written.append(line if code else _EQUATION.sub(_inline, line))
     return "\n".join(written)
 
 
@@ -78,6 +78,11 @@ def with_indented_lists(text: str) -> str:
             level, at = len(contents), contents[-1] if contents else 0
             written.append(" " * (_INDENT * level) + (line[at:] if line[:at].strip() == "" else line.lstrip()))
     return "\n".join(written)
+
+
+def _inline(equation: re.Match[str]) -> str:
+    # Bare, at the beginning of a line, it would be taken for a block of HTML.
+    return f"<span>{_mathml(equation[1], 'inline')}</span>"
 
 
 def _mathml(latex: str, display: str) -> str:
