@@ -5,6 +5,7 @@ The only file that imports Celery. The numbers and why they are so: docs/decisio
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
@@ -13,6 +14,7 @@ from billiard.process import current_process
 from celery import Celery
 from celery.exceptions import SoftTimeLimitExceeded as TimeLimitReached
 from celery.signals import heartbeat_sent, setup_logging, worker_process_shutdown, worker_ready, worker_shutdown
+from celery.worker import state
 from celery.worker.request import Request
 from kombu.exceptions import OperationalError
 
@@ -23,6 +25,9 @@ from worker.pulse import Pulse
 from worker.settings import Settings
 
 __all__ = ["Delivery", "TimeLimitReached", "make_queue", "pool_index", "ring"]
+
+
+log = logs.get_logger(__name__)
 
 
 class Presence(Protocol):
@@ -41,6 +46,7 @@ _IMPATIENT = {"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "inte
 """How kombu connects: by default it tries for seconds, and here the housekeeper rings again anyway."""
 
 _LOOK_AT_CHILDREN_S = 0.5
+_IS_IDLE_AGAIN_S, _QUIET_LOOKS = 0.2, 3
 
 
 class Delivery(Request):
@@ -61,11 +67,13 @@ def make_queue(
     only_rings: bool = False,
     presence: Presence | None = None,
     when_ready: Callable[[], None] | None = None,
+    is_idle: Callable[[], bool] | None = None,
 ) -> Celery:
     """The Celery application: the worker listens with it, the API `only_rings` and does not wait for a lost broker.
 
     `presence` is told in the worker's parent that it lives, and at last that it ends; `when_ready` is
-    called there when the worker listens, also after each reconnection.
+    called there when the worker listens, also after each reconnection; `is_idle` is asked there, when the worker has to
+    go by SIGQUIT, whether its children have finished.
     """
     hard_limit_s = settings.job_time_limit_s + 30
     visibility_timeout_s = round(2 * hard_limit_s)
@@ -120,6 +128,8 @@ def make_queue(
         worker_shutdown.connect(lambda **_: presence.end(), weak=False)
     if when_ready is not None:
         worker_ready.connect(lambda **_: when_ready(), weak=False)
+    if is_idle is not None:
+        _go_when_idle(app, is_idle, presence)
     worker_process_shutdown.connect(lambda **_: tracing.shut_down(), weak=False)
     app.set_default()
     return app
@@ -140,6 +150,34 @@ def _watch_children(sender: Any, **_: object) -> None:
     busy machine it finds nobody dead then, and looks again only after 5 s.
     """
     sender.hub.call_repeatedly(_LOOK_AT_CHILDREN_S, sender.pool.maintain_pool)
+
+
+def _go_when_idle(app: Celery, is_idle: Callable[[], bool], presence: Presence | None) -> None:
+    """Let a worker that has to go wait for what it runs, and no longer, and then tell that it ends.
+
+    Celery sleeps for all of the time that it may take, and says on this way nothing.
+    """
+    celery_worker: Any = app.Worker
+
+    class Leaving(celery_worker):
+        def wait_for_soft_shutdown(self) -> None:
+            if state.active_requests:
+                grace_s = app.conf.worker_soft_shutdown_timeout
+                log.info("worker_finishes_first", grace_s=grace_s)
+                _wait_until_idle(is_idle, grace_s)
+            if presence is not None:
+                presence.end()
+
+    app.Worker = Leaving
+
+
+def _wait_until_idle(is_idle: Callable[[], bool], at_most_s: float) -> None:
+    give_up_at_s = time.monotonic() + at_most_s
+    # A message that has just been handed to a child is not in its hands yet: so one look is not enough.
+    quiet_looks = 0
+    while quiet_looks < _QUIET_LOOKS and time.monotonic() < give_up_at_s:
+        time.sleep(_IS_IDLE_AGAIN_S)
+        quiet_looks = quiet_looks + 1 if is_idle() else 0
 
 
 def pool_index() -> int:

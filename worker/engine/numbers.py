@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import mmap
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
@@ -22,7 +23,7 @@ from worker.settings import Settings
 
 _NUMBER = struct.Struct("d")
 _FIELDS = (
-    *("jobs", "frames", "model_loads", "model_load_s", "memory_allocated_bytes", "memory_reserved_bytes"),
+    *("at_work", "jobs", "frames", "model_loads", "model_load_s", "memory_allocated_bytes", "memory_reserved_bytes"),
     *(f"{stage}_s" for stage in STAGES),
 )
 
@@ -37,6 +38,19 @@ class WorkerNumbers(Collector):
         self._places = places
         self._is_served = False
         self._memory = mmap.mmap(-1, _NUMBER.size * len(_FIELDS) * places)  # anonymous: shared with forked children
+
+    @contextmanager
+    def at_work(self, place: int) -> Iterator[None]:
+        """The child at `place` has a message in hand; one that is killed then, until its successor has had one."""
+        self._write(place, "at_work", 1)
+        try:
+            yield
+        finally:
+            self._write(place, "at_work", 0)
+
+    def is_idle(self) -> bool:
+        """Whether no child has a message in hand."""
+        return not self._sum("at_work")
 
     def job_done(self, place: int, stages: Stages, frames: int, memory: tuple[int, int] = (0, 0)) -> None:
         """Count an animation that the child at `place` has finished; `memory` of its device is allocated, reserved."""

@@ -40,7 +40,12 @@ _SUFFIXES = {JobKind.ANIMATION: "", JobKind.MOTION: ".safetensors"}
 
 settings = Settings()
 numbers = WorkerNumbers(settings.worker_concurrency)
-queue = make_queue(settings, presence=Presence(settings), when_ready=lambda: numbers.serve_if_wanted(settings))
+queue = make_queue(
+    settings,
+    presence=Presence(settings),
+    when_ready=lambda: numbers.serve_if_wanted(settings),
+    is_idle=numbers.is_idle,
+)
 process = WorkerProcess(settings, when_loaded=lambda took_s: numbers.model_loaded(pool_index(), took_s))
 log = logs.get_logger(__name__)
 
@@ -48,6 +53,11 @@ log = logs.get_logger(__name__)
 @queue.task(name=TASK_NAME, Request=Delivery)
 def animate(animation_id: str) -> None:
     """Run the animation if it is ours to run. Called once per message; a duplicate message finds it claimed."""
+    with numbers.at_work(pool_index()):
+        _animate(animation_id)
+
+
+def _animate(animation_id: str) -> None:
     store = process.store
     claim = _claim(store, animation_id)
     if claim is None:

@@ -128,12 +128,18 @@ def test_short_memory_ends_no_attempt(
     assert media.probe_video(video, UNLIMITED).frames == 16
 
 
-def test_a_worker_that_is_told_to_stop_finishes_first(settings: Settings, job_store: JobStore, start: Start) -> None:
-    with working(settings) as worker:
+@pytest.mark.parametrize(
+    ("number", "heard"), [(signal.SIGTERM, "Warm shutdown"), (signal.SIGQUIT, "worker_finishes_first")]
+)
+def test_a_worker_that_is_told_to_stop_finishes_first_and_goes(
+    settings: Settings, job_store: JobStore, start: Start, number: signal.Signals, heard: str
+) -> None:
+    # Far longer than it will take: it waits for the animation, not for the end of its grace.
+    with working(settings.model_copy(update={"shutdown_grace_s": 10 * PATIENCE_S})) as worker:
         running, waiting = start("slow"), start("copy")
         wait_until((settings.data_dir / "slow").exists, "it runs", PATIENCE_S)
-        worker.send_signal(signal.SIGTERM)
-        wait_until(lambda: "Warm shutdown" in log_of(settings), "the worker has heard it", PATIENCE_S)
+        worker.send_signal(number)
+        wait_until(lambda: heard in log_of(settings), "the worker has heard it", PATIENCE_S)
         (settings.data_dir / "go").touch()
         worker.wait(PATIENCE_S)
         done = job_store.get(running.id)
