@@ -11,6 +11,8 @@ FormatName = Literal["mp4", "webm", "gif", "webp", "png"]
 class ResultFormat(NamedTuple):
     """How a format is called elsewhere."""
 
+    label: str
+    """To people."""
     media_type: str
     suffix: str
     """Of the file's name. `png` is a ZIP archive of PNG files, one a frame."""
@@ -18,11 +20,11 @@ class ResultFormat(NamedTuple):
 
 
 RESULT_FORMATS: dict[FormatName, ResultFormat] = {
-    "mp4": ResultFormat("video/mp4", ".mp4", holds_sound=True),
-    "webm": ResultFormat("video/webm", ".webm", holds_sound=True),
-    "gif": ResultFormat("image/gif", ".gif", holds_sound=False),
-    "webp": ResultFormat("image/webp", ".webp", holds_sound=False),
-    "png": ResultFormat("application/zip", ".zip", holds_sound=False),
+    "mp4": ResultFormat("MP4", "video/mp4", ".mp4", holds_sound=True),
+    "webm": ResultFormat("WebM", "video/webm", ".webm", holds_sound=True),
+    "gif": ResultFormat("GIF", "image/gif", ".gif", holds_sound=False),
+    "webp": ResultFormat("WebP", "image/webp", ".webp", holds_sound=False),
+    "png": ResultFormat("PNG", "application/zip", ".zip", holds_sound=False),
 }
 SUFFIXES = {known.media_type: known.suffix for known in RESULT_FORMATS.values()}
 """By media type."""
@@ -37,7 +39,8 @@ _GIF_TOO_QUICK = (
 
 def format_warnings(name: FormatName, fps: Fraction, *, has_sound: bool) -> tuple[str, ...]:
     """What a clip of `fps` frames a second, with sound or without, loses in a format."""
-    warnings = () if RESULT_FORMATS[name].holds_sound or not has_sound else (_SILENT_FORMAT.format(name.upper()),)
+    known = RESULT_FORMATS[name]
+    warnings = () if known.holds_sound or not has_sound else (_SILENT_FORMAT.format(known.label),)
     return (*warnings, _GIF_TOO_QUICK) if name == "gif" and fps > _GIF_MAX_FPS else warnings
 
 

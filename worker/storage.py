@@ -7,6 +7,7 @@ its format is), `animations/{id}/result-{fence}-{view}.mp4`.
 from __future__ import annotations
 
 import io
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -25,11 +26,12 @@ from worker.errors import StorageUnavailable
 from worker.settings import Settings
 
 if TYPE_CHECKING:
-    from obstore import BytesStream
+    from obstore import Attributes, BytesStream
     from obstore.store import ClientConfig, RetryConfig, S3Config
 
 _CHUNK_BYTES = 256 * 1024
 _PROBE_KEY = "readiness-probe"
+_RESULT = re.compile(r"[^/]+/(?P<id>[^/]+)/result-\d+(?P<rest>[^/]*)")
 
 
 Timer = Callable[[str], AbstractContextManager[None]]
@@ -132,7 +134,7 @@ class ObjectStorage(Storage):
                 # A local folder has no place for the media type; it is in the record as well.
                 write_durably(self._folder, key, file)
             else:
-                obstore.put(self._store, key, path, attributes={"Content-Type": media_type})
+                obstore.put(self._store, key, path, attributes=_attributes(key, media_type))
 
     @override
     def put_bytes(self, key: str, content: bytes) -> None:
@@ -213,6 +215,14 @@ class ObjectStorage(Storage):
             return None
         with _errors_translated(key):
             return obstore.sign(store, "GET", key, timedelta(seconds=ttl_s))
+
+
+def _attributes(key: str, media_type: str) -> Attributes:
+    """How the storage hands out the object: a result as a file to keep, under the name that the API gives it."""
+    attributes: Attributes = {"Content-Type": media_type}
+    if result := _RESULT.fullmatch(key):
+        attributes["Content-Disposition"] = f'attachment; filename="{result["id"]}{result["rest"]}"'
+    return attributes
 
 
 def open_storage(settings: Settings, timed: Timer = _untimed) -> Storage:

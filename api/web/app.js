@@ -2,6 +2,7 @@
 
 import { by } from "./dom.js";
 import { createGallery } from "./gallery.js";
+import { createMotions, factsOf } from "./motions.js";
 import { createKeyForm, hideProblem, showLine, showProblem } from "./notices.js";
 import { createOptions } from "./options.js";
 import { createPanel, panelFor } from "./panel.js";
@@ -14,7 +15,7 @@ import { showSamples } from "./samples.js";
 import { at, Problem, read } from "./service.js";
 import { size, span } from "./words.js";
 
-const chosen = { source: null, driving: null, title: "" };
+const chosen = { source: null, driving: null, motion: null, title: "" }; // with a motion, `driving` is only shown
 let limits = null;
 
 const player = createPlayer(by("transport"));
@@ -33,11 +34,17 @@ for (const [kind, name] of [["source", "picture"], ["driving", "video"]]) {
     kind,
     name,
     onFile: (file) => take([file], kind),
-    onCrop: () => lookAhead(),
+    onCrop: () => { motions.leave(); lookAhead(); },
+    onLeave: () => { chooseMotion(null); panels.driving.focusChoose(); },
     onMedia: () => isComposing() && player.use({ driving: panels.driving?.isVideo ? panels.driving.media : null }),
   });
 }
-const options = createOptions(by("compose"), { onChange: (matters) => matters && lookAhead(true) });
+const options = createOptions(by("compose"), {
+  onChange(matters, name) {
+    if (name === "model") motions.leave();
+    if (matters) lookAhead(true);
+  },
+});
 const preflight = createPreflight(by("ahead"), {
   form: makeForm,
   onFound(found) {
@@ -54,7 +61,17 @@ const preflight = createPreflight(by("ahead"), {
   onProblem: (problem) => isComposing() && showProblem(problem),
 });
 const gallery = createGallery(by("gallery"), { onOpen: (id) => running.open(id), onDelete: askToDelete });
-const running = createRunning({ chosen, panels, player, preflight, result, gallery, makeForm, compose, title });
+const motions = createMotions(by("motions"), {
+  onUse(motion, name, file) {
+    if (!isComposing()) compose();
+    chooseMotion(motion, name, file);
+    by("stage").scrollIntoView({ block: "start" });
+    by(isComplete() ? "start" : "stage-title").focus({ preventScroll: true });
+  },
+  onDelete: askToDelete,
+  onProblem: showProblem,
+});
+const running = createRunning({ chosen, panels, player, preflight, result, gallery, makeForm, compose, isComplete, title });
 const recorder = createRecorder(by("recorder"), { onFile: (file) => take([file], "driving") });
 
 const isComposing = () => by("stage").dataset.mode === "compose";
@@ -81,26 +98,56 @@ function take(files, droppedOn) {
 
 function choose(kind, file, title) {
   chosen[kind] = file;
+  if (kind === "driving") chosen.motion = null;
   if (kind === "source" || !chosen.title) chosen.title = title;
   panels[kind].resetChoice();
-  panels[kind].show(file, { editable: true });
-  lookAhead();
-  by("start").disabled = !(chosen.source && chosen.driving);
+  showChosen(kind);
 }
 
-function makeForm(more = {}) {
+/** Take a kept motion in the place of a video, and show its video where there is one; null: neither. */
+function chooseMotion(motion, title = "", file = null) {
+  Object.assign(chosen, { driving: file, motion });
+  if (!chosen.title) chosen.title = title;
+  panels.driving.resetChoice();
+  hideProblem();
+  showChosen("driving");
+}
+
+function showChosen(...kinds) {
+  if (!isComposing()) return;
+  for (const kind of kinds) panels[kind].show(chosen[kind], { editable: true, kept: keptIn(kind) });
+  options.useMotion(chosen.motion);
+  motions.leave();
+  motions.mark(chosen.motion?.id ?? "");
+  by("keeping-motion").hidden = !chosen.driving || Boolean(chosen.motion);
+  by("start").disabled = !isComplete();
+  lookAhead();
+}
+
+/** What there is to say of the kept motion in the panel `kind`. */
+const keptIn = (kind) => (kind === "driving" && chosen.motion ? factsOf(chosen.motion) : "");
+
+function makeForm() {
+  const { source, driving, motion } = chosen;
+  const byMotion = motion && { motion: motion.id };
+  const fields = { ...options.fields(), ...panels.source.fields(), ...(byMotion ?? panels.driving.fields()) };
+  return formOf(fields, { source_image: source, ...(!motion && { driving_video: driving }) });
+}
+
+function formOf(fields, files) {
   const form = new FormData();
-  const fields = { ...options.fields(), ...panels.source.fields(), ...panels.driving.fields(), ...more };
-  for (const [name, value] of Object.entries(fields)) form.append(name, value);
-  form.append("source_image", chosen.source);
-  form.append("driving_video", chosen.driving);
+  for (const [name, value] of Object.entries({ ...fields, ...files })) form.append(name, value);
   return form;
+}
+
+function isComplete() {
+  return Boolean(chosen.source && (chosen.driving || chosen.motion));
 }
 
 function lookAhead(isRefinement = false) {
   if (!isComposing()) return;
   hideProblem();
-  if (chosen.source && chosen.driving) preflight.look(chosen.source.size + chosen.driving.size, isRefinement);
+  if (isComplete()) preflight.look(chosen.source.size + (chosen.motion ? 0 : chosen.driving.size), isRefinement);
   else preflight.clear();
 }
 
@@ -116,10 +163,8 @@ function compose() {
   result.clear();
   result.forgetPreview();
   player.hide();
-  for (const panel of Object.values(panels)) panel.show(chosen[panel.kind], { editable: true });
-  by("start").disabled = !(chosen.source && chosen.driving);
   gallery.mark("");
-  lookAhead();
+  showChosen("source", "driving");
 }
 
 function title(text, note = "") {
@@ -127,9 +172,17 @@ function title(text, note = "") {
   by("stage-note").textContent = note;
 }
 
+const CONFIRM = {
+  anm: ["animation", "The result and both files are removed from the service and from this browser."],
+  mot: ["motion", "It is removed from the service and from this browser. Animations that were made with it stay."],
+};
+
 function askToDelete(id) {
   const dialog = by("confirm");
   dialog.dataset.id = id;
+  const [what, more] = CONFIRM[id.slice(0, 3)];
+  by("confirm-title").textContent = `Delete this ${what}?`;
+  by("confirm-what").textContent = `${more} This cannot be undone.`;
   dialog.showModal();
   dialog.querySelector("[data-do=no]").focus();
 }
@@ -156,13 +209,14 @@ async function begin() {
   }
   const asked = /^#(anm_[0-9a-z]+)$/.exec(location.hash)?.[1];
   if (asked) running.open(asked);
+  motions.load();
   const going = await gallery.load();
-  if (!asked && going && isComposing() && !chosen.source && !chosen.driving) running.open(going);
+  if (!asked && going && isComposing() && !chosen.source && !chosen.driving && !chosen.motion) running.open(going);
 }
 
 by("compose").addEventListener("submit", (event) => {
   event.preventDefault();
-  if (!by("start").disabled) running.start();
+  if (!by("start").disabled && options.check()) running.start();
 });
 by("again").addEventListener("click", () => { compose(); by("stage-title").focus(); });
 by("cancel").addEventListener("click", () => running.cancel());
@@ -170,8 +224,18 @@ by("delete").addEventListener("click", () => askToDelete(running.watched.id));
 by("confirm").addEventListener("click", (event) => {
   const answer = event.target.dataset.do;
   if (answer) by("confirm").close();
-  if (answer === "yes") running.remove(by("confirm").dataset.id);
+  const { id } = by("confirm").dataset;
+  if (answer !== "yes") return;
+  if (id.startsWith("anm_")) return running.remove(id);
+  if (id === chosen.motion?.id) chooseMotion(null);
+  motions.remove(id);
 });
+by("keep").addEventListener("click", () => {
+  const { model } = options.fields();
+  const form = formOf({ ...(model && { model }), ...panels.driving.fields() }, { driving_video: chosen.driving });
+  motions.start(form, chosen.driving, chosen.driving.name.replace(/\.[^.]+$/, ""));
+});
+by("use-kept").addEventListener("click", () => motions.focus());
 for (const record of document.querySelectorAll(".record")) {
   record.hidden = !canRecord();
   record.addEventListener("click", () => recorder.open(limits?.media.video_max_duration_s ?? 60));
@@ -182,7 +246,7 @@ addEventListener("drop", (event) => {
   const panel = event.target.closest?.(".panel")?.id;
   take([...event.dataTransfer.files].slice(0, 2), { "source-panel": "source", "driving-panel": "driving" }[panel]);
 });
-addEventListener("beforeunload", (event) => running.isSending && event.preventDefault());
+addEventListener("beforeunload", (event) => (running.isSending || motions.isSending) && event.preventDefault());
 addEventListener("hashchange", () => {
   const id = /^#(anm_[0-9a-z]+)$/.exec(location.hash)?.[1];
   if (id && id !== running.watched?.id) running.open(id);

@@ -133,7 +133,7 @@ export function createCropBox(frame, { label, onChange, onSubject }) {
       for (const { index, box: found } of subjects) {
         if (index === subject) continue;
         // The same choice is under the picture, for the keyboard.
-        const other = make("span", { class: "subject", click: () => onSubject(index) }, String(index + 1));
+        const other = make("span", { class: "subject", click: () => onSubject(index) }, make("b", {}, String(index + 1)));
         place(other, found);
         others.append(other);
       }

@@ -1,6 +1,7 @@
 // Earlier animations of this browser. Those that still run are looked after here, too.
 
-import { by, make, sleep } from "./dom.js";
+import { makeCard, showCards } from "./cards.js";
+import { by, sleep } from "./dom.js";
 import { isFinal } from "./follow.js";
 import { forget, list } from "./library.js";
 import { at, read } from "./service.js";
@@ -21,36 +22,22 @@ export function createGallery(root, { onOpen, onDelete }) {
     if (animation === null) status = "No longer there";
     if (animation?.status === "processing") status += ` · ${animation.progress.percent}%`;
     const age = animation && !isFinal(animation) ? "" : ago(entry.created);
-    const name = entry.title || "Animation";
-    const picture = entry.thumb ? make("img", { src: entry.thumb, alt: "" }) : make("span", { class: "blank", "aria-hidden": "true" });
-    return make(
-      "li",
-      { "data-id": entry.id, "data-status": animation?.status ?? "" },
-      make(
-        "button",
-        {
-          type: "button",
-          class: "open",
-          "aria-current": open === entry.id && "true",
-          disabled: animation === null,
-          click: () => onOpen(entry.id),
-        },
-        picture,
-        make("span", { class: "title" }, name),
-        make("span", { class: "subtle" }, [status, age].filter(Boolean).join(" · ")),
-      ),
-      make("button", { type: "button", class: "remove", "aria-label": `Delete ${name}`, click: () => onDelete(entry.id) }, "×"),
-    );
+    return makeCard({
+      id: entry.id,
+      status: animation?.status ?? "",
+      thumb: entry.thumb,
+      title: entry.title || "Animation",
+      line: [status, age].filter(Boolean).join(" · "),
+      isOpen: open === entry.id,
+      onOpen: animation === null ? null : () => onOpen(entry.id),
+      onDelete: () => onDelete(entry.id),
+    });
   }
 
   function draw() {
     const entries = list();
     root.hidden = !entries.length;
-    const focused = document.activeElement?.closest?.("[data-id]");
-    const place = focused && cards.contains(focused) ? [focused.dataset.id, document.activeElement.className] : null;
-    cards.replaceChildren(...entries.map(card));
-    // Drawn anew under the hand of somebody who uses the keyboard: the same button has the focus again.
-    if (place) cards.querySelector(`[data-id="${place[0]}"] .${place[1]}`)?.focus();
+    showCards(cards, entries.map(card));
   }
 
   async function look(id) {

@@ -4,7 +4,8 @@ import { by, make } from "./dom.js";
 import { key } from "./service.js";
 import { span } from "./words.js";
 
-const FIELD_NAMES = { source_image: "the picture", driving_video: "the video" };
+const FIELD_NAMES = { source_image: "the picture", driving_video: "the video", motion: "the kept motion" };
+const FIELDS = { source: ["source_image"], driving: ["driving_video", "motion"] };
 
 /** Show `problem` in the alert under the panels; `retry` adds a button. */
 export function showProblem(problem, { retry = null, retryLabel = "Try again" } = {}) {
@@ -26,15 +27,12 @@ export function showProblem(problem, { retry = null, retryLabel = "Try again" } 
     ),
   );
   root.hidden = false;
-  for (const kind of ["source", "driving"]) {
-    const isMeant = problem.field === (kind === "source" ? "source_image" : "driving_video");
-    by(`${kind}-panel`).classList.toggle("wrong", isMeant);
-  }
+  for (const [kind, fields] of Object.entries(FIELDS)) by(`${kind}-panel`).classList.toggle("wrong", fields.includes(problem.field));
 }
 
 export function hideProblem() {
   by("problem").hidden = true;
-  for (const kind of ["source", "driving"]) by(`${kind}-panel`).classList.remove("wrong");
+  for (const kind of Object.keys(FIELDS)) by(`${kind}-panel`).classList.remove("wrong");
 }
 
 export function showLine(isOn) {

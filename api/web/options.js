@@ -3,13 +3,17 @@
 import { by } from "./dom.js";
 import { count } from "./words.js";
 
-const LOOKED_AT_ONLY_AT_THE_END = new Set(["format", "views", "audio"]);
+const LOOKED_AT_ONLY_AT_THE_END = new Set(["views", "size"]);
+const NEED_THE_VIDEO = new Set(["comparison", "keypoints"]);
 
-/** `onChange(matters)`: `matters` when the preflight may find something else now. */
+/** `onChange(matters, name)`: `matters` when the preflight may find something else now. */
 export function createOptions(form, { onChange }) {
   const elements = form.elements;
   const reference = by("reference");
   const number = by("reference-number");
+  const side = by("size");
+  let models = [];
+  let motion = null; // the kept motion that is used in place of a video
 
   function show() {
     by("smoothing-value").value = Number(elements.smoothing.value).toString();
@@ -19,6 +23,15 @@ export function createOptions(form, { onChange }) {
     by("changed").textContent = changed ? `· ${count(changed, "change")}` : "";
     for (const option of form.querySelectorAll("[name=adapt_scale], #reference, #reference-number"))
       option.disabled = elements.motion_transfer.value === "absolute";
+    const isWhole = elements.paste_back.checked;
+    side.disabled = isWhole;
+    side.placeholder = String(models.find((model) => model.name === elements.model.value)?.frame_size ?? "");
+    const isWrong = !isWhole && !side.validity.valid;
+    side.setAttribute("aria-invalid", String(isWrong));
+    by("size-note").classList.toggle("bad", isWrong);
+    for (const option of elements.model.options) option.disabled = Boolean(motion) && option.value !== motion.options.model;
+    for (const view of elements.views) view.disabled = Boolean(motion) && NEED_THE_VIDEO.has(view.value);
+    by("views-note").hidden = !motion;
   }
 
   function fields() {
@@ -36,27 +49,41 @@ export function createOptions(form, { onChange }) {
     set("paste_back", elements.paste_back.checked, false);
     set("audio", elements.audio.checked, true);
     set("format", elements.format.value, "mp4");
-    set("views", [...elements.views].filter((one) => one.checked).map((one) => one.value).join(","), "");
+    if (!side.disabled) set("size", side.value, "");
+    set("views", [...elements.views].filter((one) => one.checked && !one.disabled).map((one) => one.value).join(","), "");
     return found;
   }
 
   form.addEventListener("input", (event) => {
     show();
-    onChange(!LOOKED_AT_ONLY_AT_THE_END.has(event.target.name));
+    onChange(!LOOKED_AT_ONLY_AT_THE_END.has(event.target.name), event.target.name);
   });
   form.addEventListener("reset", () => {
     const model = elements.model.value;
     queueMicrotask(() => {
       elements.model.value = model;
       show();
-      onChange(true);
+      onChange(true, "");
     });
   });
   show();
 
   return {
     fields,
-    showModels(models) {
+    /** Whether all can be sent; if not, the field that cannot has the focus, and says why. */
+    check() {
+      if (side.disabled || side.validity.valid) return true;
+      form.querySelector("details").open = true;
+      return side.reportValidity();
+    },
+    /** A kept motion is used, which belongs to its model; null: a video. */
+    useMotion(used) {
+      motion = used;
+      if (motion) elements.model.value = motion.options.model;
+      show();
+    },
+    showModels(all) {
+      models = all;
       const chosen = elements.model.value;
       elements.model.replaceChildren(
         ...models.map((model) => new Option(`${model.name} · ${model.frame_size} px`, model.name, false, model.is_default)),
@@ -64,6 +91,7 @@ export function createOptions(form, { onChange }) {
       if (models.some((model) => model.name === chosen)) elements.model.value = chosen;
       const longest = models.length === 1 ? models[0].description : "";
       elements.model.title = longest;
+      show();
     },
   };
 }

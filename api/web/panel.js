@@ -6,8 +6,11 @@ import { size } from "./words.js";
 
 const MOVING_IMAGES = new Set(["image/gif", "image/webp"]);
 
-/** `kind` is "source" or "driving"; `onFile(file)` for a chosen one, `onCrop()` when crop or subject are changed by hand. */
-export function createPanel(root, { kind, name, onFile, onCrop, onMedia }) {
+/**
+ * `kind` is "source" or "driving"; `onFile(file)` for a chosen one, `onCrop()` when crop or subject are changed by hand,
+ * `onLeave()` when what is shown as it is shall give way to another choice.
+ */
+export function createPanel(root, { kind, name, onFile, onCrop, onMedia, onLeave }) {
   const frame = root.querySelector(".frame");
   const foot = root.querySelector(".foot");
   const prompt = frame.querySelector(".prompt");
@@ -17,6 +20,7 @@ export function createPanel(root, { kind, name, onFile, onCrop, onMedia }) {
   let url = "";
   let pixels = null; // {width, height}, upright
   let isEditable = true;
+  let standing = ""; // what there is to say of a kept motion, whose square is chosen already
   const choice = { mode: "auto", square: null, subject: 0 };
 
   prompt.querySelector(".choose").addEventListener("click", choose);
@@ -45,7 +49,7 @@ export function createPanel(root, { kind, name, onFile, onCrop, onMedia }) {
   // -- the line under the frame
 
   const facts = make("p", { class: "subtle name" });
-  const replace = make("button", { type: "button", class: "quiet", click: choose }, "Replace");
+  const replace = make("button", { type: "button", class: "quiet", click: () => (standing ? onLeave() : choose()) }, "Replace");
   const mode = make(
     "select",
     { "aria-label": `Part of the ${name}`, change: () => chooseMode() },
@@ -105,7 +109,7 @@ export function createPanel(root, { kind, name, onFile, onCrop, onMedia }) {
       if (made !== media) return;
       pixels = { width: made.naturalWidth || made.videoWidth, height: made.naturalHeight || made.videoHeight };
       const long = made.duration && Number.isFinite(made.duration) ? ` · ${made.duration.toFixed(1)} s` : "";
-      facts.textContent = `${pixels.width}×${pixels.height}${long} · ${size(file.size)}`;
+      if (!standing) facts.textContent = `${pixels.width}×${pixels.height}${long} · ${size(file.size)}`;
       onMedia();
     });
     made.addEventListener("error", () => {
@@ -143,24 +147,29 @@ export function createPanel(root, { kind, name, onFile, onCrop, onMedia }) {
       crop.hide();
       showFaces([]);
     },
-    /** Show `file`, or the prompt when there is none; `editable`: with the crop and a way to replace it. */
-    show(file, { editable, missing = "" }) {
+    /**
+     * Show `file`, or the prompt when there is none; `editable`: with the crop and a way to replace it; `kept`: what there
+     * is to say of a kept motion, whose crop is chosen already, and whose file may not be there.
+     */
+    show(file, { editable, missing = "", kept = "" }) {
       URL.revokeObjectURL(url);
       media?.remove();
-      isEditable = editable;
+      isEditable = editable && !kept;
+      standing = kept;
       [media, url, pixels] = [null, "", null];
-      facts.textContent = "";
-      prompt.hidden = Boolean(file) || !editable;
-      root.querySelector(".edit").hidden = !file || !editable;
+      facts.textContent = kept;
+      prompt.hidden = Boolean(file || kept) || !editable;
+      root.querySelector(".edit").hidden = !(file || kept) || !editable;
+      usedPart.hidden = Boolean(kept);
       crop.hide();
       showFaces([]);
       if (file) {
         url = URL.createObjectURL(file);
         media = element(file);
         media.src = url;
-        facts.textContent = size(file.size);
-      } else if (!editable) {
-        media = make("p", { class: "note" }, missing);
+        if (!kept) facts.textContent = size(file.size);
+      } else if (kept || !editable) {
+        media = make("p", { class: "note" }, kept ? "A kept motion. Its video is not in this browser." : missing);
       }
       if (media) frame.prepend(media);
       onMedia();
@@ -169,6 +178,7 @@ export function createPanel(root, { kind, name, onFile, onCrop, onMedia }) {
     showFound({ width, height, crop: square, subjects = [], subject = 0 }) {
       if (!isEditable || !media) return;
       showFaces(subjects);
+      if (media.matches(".note")) return; // a square over words says nothing
       if (choice.mode !== "by hand") crop.show(width, height, square, subjects, choice.mode === "auto" ? subject : -1);
       else crop.show(width, height, choice.square);
     },

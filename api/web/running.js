@@ -7,11 +7,14 @@ import { hideProblem, showLine, showProblem } from "./notices.js";
 import { ask, at, newKey, Problem, send } from "./service.js";
 import { count, size, STATUS_NAMES } from "./words.js";
 
+const NOT_HERE = "This file is not kept in this browser.";
+
 /**
- * `chosen` has the files that are chosen, `makeForm()` the form with them, `compose()` goes back to choosing;
+ * `chosen` has the files that are chosen, `isComplete()` whether they suffice, `makeForm()` the form with them, `compose()`
+ * goes back to choosing;
  * the rest are the parts of the page.
  */
-export function createRunning({ chosen, panels, player, preflight, result, gallery, makeForm, compose, title }) {
+export function createRunning({ chosen, panels, player, preflight, result, gallery, makeForm, compose, isComplete, title }) {
   let task = null; // AbortController of the upload or of what is followed
   let watched = null; // the animation that is shown
   let isSending = false;
@@ -62,7 +65,8 @@ export function createRunning({ chosen, panels, player, preflight, result, galle
     by("compose").hidden = true;
     by("again").hidden = false;
     player.hide();
-    for (const panel of Object.values(panels)) panel.show(chosen[panel.kind], { editable: false });
+    by("keeping-motion").hidden = true;
+    for (const panel of Object.values(panels)) panel.show(chosen[panel.kind], { editable: false, missing: NOT_HERE });
   }
 
   async function open(id) {
@@ -78,7 +82,7 @@ export function createRunning({ chosen, panels, player, preflight, result, galle
     const entry = list().find((one) => one.id === id);
     if (entry?.thumb) result.useAsPoster(entry.thumb);
     for (const panel of Object.values(panels))
-      panel.show(files?.[panel.kind] ?? null, { editable: false, missing: "This file is not kept in this browser." });
+      panel.show(files?.[panel.kind] ?? null, { editable: false, missing: NOT_HERE });
     by("stage-title").focus({ preventScroll: true });
     show(id, null);
   }
@@ -114,8 +118,7 @@ export function createRunning({ chosen, panels, player, preflight, result, galle
     if (animation.status === "succeeded") result.done(animation);
     if (animation.status === "failed") {
       result.ended("It did not work out.");
-      const canRetry = chosen.source && chosen.driving;
-      showProblem(new Problem(animation.error), { retry: canRetry ? compose : null, retryLabel: "Back to the files" });
+      showProblem(new Problem(animation.error), { retry: isComplete() ? compose : null, retryLabel: "Back to the files" });
     }
     if (animation.status === "canceled") result.ended("Canceled.");
     if (before && before !== animation.status) say(animation.status === "succeeded" ? "The animation is ready." : `The animation ${animation.status === "failed" ? "failed" : "was canceled"}.`);

@@ -146,7 +146,10 @@ def test_a_download_is_redirected_to_the_storage(
     assert answer.headers["cache-control"] == "no-store"
     location = answer.headers["location"]
     assert location.startswith(s3_settings.storage_endpoint_url)
-    assert httpx.get(location).content == VIDEO
+    sent = httpx.get(location)
+    assert sent.content == VIDEO
+    # Else a browser that follows the redirect would play what it is to keep.
+    assert sent.headers["content-disposition"] == f'attachment; filename="{job.id}.mp4"'
     assert httpx.get(location, headers={"Range": "bytes=0-4"}).content == VIDEO[:5]
     assert httpx.get(location.replace(job.id, new_id())).status_code == 403
     assert service.http.head(path, headers=key).headers["content-length"] == str(len(VIDEO))

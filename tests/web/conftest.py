@@ -5,10 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+
+from tests.conftest import wait_until
+from tests.test_main_road import Service, running
+from worker.preflights import PreflightLine
+from worker.settings import Settings
 
 _ARGUMENTS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
@@ -81,3 +88,13 @@ def assert_accessible(page: Page, state: str) -> None:
         results = Axe().run(page)
         assert results.violations_count == 0, f"{state}, {scheme}: {results.generate_report()}"
     page.emulate_media(color_scheme="light")
+
+
+@contextmanager
+def whole_service(data_dir: Path) -> Iterator[Service]:
+    """`animato up`, whose preflight lane lives. The look ahead may take long on a machine that does much else."""
+    with running(data_dir, ANIMATO_BATCH_FRAMES="4", ANIMATO_PREFLIGHT_TIMEOUT_S="100") as service:
+        line = PreflightLine.connect(Settings(redis_url=f"unix://{service.socket()}"))
+        wait_until(lambda: line.length() is not None, "the preflight lane lives", timeout_s=90)
+        line.close()
+        yield service

@@ -10,21 +10,13 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.conftest import wait_until
-from tests.test_main_road import Service, running
-from tests.web.conftest import OpenPage, assert_accessible
-from worker.preflights import PreflightLine
-from worker.settings import Settings
+from tests.test_main_road import Service
+from tests.web.conftest import OpenPage, assert_accessible, whole_service
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    # The look ahead may take long on a machine that does much else.
-    with running(
-        tmp_path_factory.mktemp("data"), ANIMATO_BATCH_FRAMES="4", ANIMATO_PREFLIGHT_TIMEOUT_S="100"
-    ) as service:
-        line = PreflightLine.connect(Settings(redis_url=f"unix://{service.socket()}"))
-        wait_until(lambda: line.length() is not None, "the preflight lane lives", timeout_s=90)
-        line.close()
+    with whole_service(tmp_path_factory.mktemp("data")) as service:
         yield service
 
 

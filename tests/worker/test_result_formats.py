@@ -59,7 +59,9 @@ def test_moving_pictures_are_never_off_by_more_than_a_tick(tmp_path: Path, name:
     path = tmp_path / f"out{RESULT_FORMATS[name].suffix}"
     written = write(path, name, 45)
     assert not written.has_audio
-    assert written.warnings == (f"{name.upper()} holds no sound: that of the driving video was left out.",)
+    assert written.warnings == (
+        f"{RESULT_FORMATS[name].label} holds no sound: that of the driving video was left out.",
+    )
     with Image.open(path) as image:
         assert (image.n_frames, image.size, image.info["loop"]) == (45, (65, 66), 0)  # pyright: ignore
         shown_ms = Fraction(0)
