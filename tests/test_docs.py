@@ -92,7 +92,8 @@ def test_a_page_that_loads_loses_or_misses_something_is_refused(tmp_path: Path) 
 
 
 def test_what_the_documents_name_is_there() -> None:
-    """Files of this repository that a document names as code, in full or by their end; the log tells of the past."""
+    """Files that a document names as code, in full or by their end, and tests; the log tells of the past."""
+    tests = {name for path in tracked("tests/*.py") for name in re.findall(r"def (test_\w+)\(", path.read_text())}
     files = [path.relative_to(REPOSITORY).as_posix() for path in tracked("*")]
     missing = {}
     for document in tracked("*.md"):
@@ -100,6 +101,7 @@ def test_what_the_documents_name_is_there() -> None:
             continue
         named = set(re.findall(r"`([\w-]+(?:/[\w.-]+)+\.(?:py|lua|sh|yml|toml|md))`", document.read_text()))
         gone = [name for name in named if not any(f"/{file}".endswith(f"/{name}") for file in files)]
+        gone += set(re.findall(r"`(test_\w+)`", document.read_text())) - tests
         if gone:
             missing[document.name] = gone
     assert missing == {}

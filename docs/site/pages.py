@@ -11,8 +11,8 @@ HOME = "docs/index.md"
 API_REFERENCE = "docs/api-reference.md"
 
 SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("Start", (HOME, "README.md", "docs/motion.md", "docs/client.md")),
-    ("Service", ("docs/api.md", API_REFERENCE, "docs/operations.md", "docs/speed.md")),
+    ("Start", (HOME, "README.md", "docs/motion.md", "docs/client.md", "docs/responsible-use.md")),
+    ("Service", ("docs/api.md", API_REFERENCE, "docs/operations.md", "docs/security.md", "docs/speed.md")),
     (
         "Training",
         ("docs/data.md", "docs/training.md", "docs/evaluation.md", "docs/avatars.md", "model/bundles/*/README.md"),
@@ -29,6 +29,7 @@ SHORT_TITLES = {
     "docs/motion.md": "Crop, frame, views",
     "docs/client.md": "Client",
     "docs/api.md": "HTTP interface",
+    "docs/security.md": "Security",
     "docs/avatars.md": "Avatars",
     "docs/model.md": "Paper and code",
     "NOTICE": "Notice",
@@ -36,7 +37,7 @@ SHORT_TITLES = {
 }
 """Where the heading of a page is too long for the navigation, or is none."""
 
-ALIASES: dict[str, str] = {}
+ALIASES = {"SECURITY.md": "docs/security.md"}
 """Files that only point to a page."""
 
 _PUBLISHED = {
