@@ -27,6 +27,7 @@ from model.config import ModelConfig
 from model.data.avatar_pool import GROUP_IDENTITIES, DrawnGroups, draw_groups
 from model.data.avatars import AVATARS, AvatarPairs
 from model.export import export_bundle
+from model.training.checkpoint import latest_checkpoint
 from model.training.errors import TrainingError
 from model.training.launch import pool_of
 from model.training.learner import Learner
@@ -157,7 +158,7 @@ def train_stage(
             sample_from=unseen,
             facts=facts,
         )
-    except TrainingError as error:  # what it learned until then is in its last checkpoint
+    except (TrainingError, RuntimeError) as error:  # what it learned until then is in its last checkpoint
         click.echo(f"{stage.preset} ended early: {error}", err=True)
     return run
 
@@ -173,8 +174,9 @@ def keep(run: Path, output: Path) -> None:
         try:
             export_bundle(run, bundle, half=half)
             return
-        except TrainingError as error:
+        except (TrainingError, RuntimeError, OSError) as error:
             click.echo(f"{bundle.name} cannot be exported: {error}", err=True)
+    shutil.copy(latest_checkpoint(run), output / f"{name}.checkpoint")
 
 
 @click.command()
