@@ -233,9 +233,9 @@ def avatars_128() -> ModelConfig:
     return ModelConfig(
         name="avatars-128",
         frame_size=128,
-        num_keypoints=10,
+        num_keypoints=16,
         keypoint_detector=KeypointDetectorConfig(
-            block_expansion=16, num_blocks=4, max_features=256, temperature=0.1, scale_factor=0.5
+            block_expansion=24, num_blocks=4, max_features=384, temperature=0.1, scale_factor=0.5
         ),
         generator=GeneratorConfig(
             block_expansion=32,
@@ -244,7 +244,7 @@ def avatars_128() -> ModelConfig:
             num_bottleneck_blocks=4,
             estimate_occlusion_map=True,
             skips=True,
-            dense_motion=DenseMotionConfig(block_expansion=16, num_blocks=4, max_features=256, scale_factor=0.5),
+            dense_motion=DenseMotionConfig(block_expansion=24, num_blocks=4, max_features=384, scale_factor=0.5),
         ),
     )
 
