@@ -182,8 +182,8 @@ def keep(run: Path, output: Path) -> None:
 @click.command()
 @click.option("--seconds", type=float, required=True, help="All of it, drawing and export included.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="A new folder.")
-@click.option("--keypoints", type=click.IntRange(1), default=10, show_default=True)
-@click.option("--width", type=click.IntRange(4), default=16, show_default=True, help="Of the hourglasses' first level.")
+@click.option("--keypoints", type=click.IntRange(1), default=16, show_default=True)
+@click.option("--width", type=click.IntRange(4), default=24, show_default=True, help="Of the hourglasses' first level.")
 @click.option("--groups", type=click.IntRange(1), default=1024, show_default=True, help="Drawn before the first step.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 def main(seconds: float, output: Path, keypoints: int, width: int, groups: int, device: str) -> None:

@@ -47,9 +47,9 @@ def test_a_step_is_measured_on_the_data_of_the_run() -> None:
 
 def test_a_wider_network_keeps_its_sizes() -> None:
     model = PRESETS["avatars-256"]().model
-    wider = widened(model, 16, 24)
-    assert widened(model, 10, 16) == model, "the default is the network of the preset"
-    assert (wider.num_keypoints, wider.keypoint_detector.max_features) == (16, 384)
+    wider = widened(model, 20, 32)
+    assert widened(model, 16, 24) == model, "the default is the network of the preset"
+    assert (wider.num_keypoints, wider.keypoint_detector.max_features) == (20, 512)
     assert wider.generator.dense_motion.scale_factor == model.generator.dense_motion.scale_factor
 
 
