@@ -18,8 +18,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed_chart", description="Bars of frames/s.")
     parser.add_argument("-o", "--output", type=Path, required=True)
     panels = [
+        gpu_against_panel(_read("gpu-h200-against.json")),
         gpu_panel("vox-256, H200", _read("gpu-h200-vox-256.json"), "vox-256"),
-        gpu_panel("avatars-256, H200", _read("gpu-h200-avatars-256.json"), "avatars-256"),
+        gpu_panel("avatars-256 (10 keypoints), H200", _read("gpu-h200-avatars-256.json"), "avatars-256"),
         cpu_panel("vox-256, 2 cores of a Xeon, bf16", _read("pipeline-xeon-2-cores-vox-256-bf16.json")),
     ]
     draw_chart(panels).save(parser.parse_args().output, optimize=True)
@@ -38,6 +39,14 @@ def gpu_panel(title: str, results: dict[str, Any], model: str) -> Panel:
         ("bf16, batch 32, device alone", f"{model} bf16 graphs batch 32 device", _OURS),
     ]
     return title, [(label, results[key]["frames_per_s"], colour) for label, key, colour in rows]
+
+
+def gpu_against_panel(results: dict[str, Any]) -> Panel:
+    """Return the same of a run beside the official implementation on a GPU."""
+    return "vox-256, H200, in turn", [
+        ("official demo, fp32", results["official frames/s (fp32, TF32 as torch has it)"], _OTHERS),
+        ("bf16, batch 32", results["ours frames/s (bf16, batch 32)"], _OURS),
+    ]
 
 
 def cpu_panel(title: str, results: dict[str, Any]) -> Panel:

@@ -96,6 +96,9 @@ class Settings(BaseSettings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """`auto`: bf16 where the device computes in it (CUDA, AVX512-BF16, AMX), fp32 elsewhere."""
+    torch_compile: bool = False
+    """On a GPU: let `torch.compile` join the network's steps. Faster, after most of a minute for each batch size; it needs
+    a C compiler."""
     batch_frames: int = Field(default=8, ge=1, le=256)
     """Driving frames that go through the network at once."""
     threads: int = Field(default=0, ge=0)

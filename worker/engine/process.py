@@ -85,7 +85,12 @@ class WorkerProcess:
             torch.set_num_threads(settings.threads)
         folder = catalog.find_model(model_name, settings.model_dirs).folder
         try:
-            animator = Animator(load_bundle(folder), device=self._device(), precision=settings.precision)
+            animator = Animator(
+                load_bundle(folder),
+                device=self._device(),
+                precision=settings.precision,
+                compiled=settings.torch_compile,
+            )
         except ModelError as error:
             raise ModelUnavailable(error.detail, code=error.code, hint=error.hint) from error
         took_s = time.monotonic() - started_s
