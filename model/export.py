@@ -23,8 +23,8 @@ from model.networks.assembly import Networks, assemble
 from model.training.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint
 from model.training.errors import TrainingError
 
-# What rounding the weights may make of frames, in decibels. Not the largest difference: the frames tried are noise, which
-# a detector has never seen, and where a keypoint moves by a pixel the sharp edges of a well trained network move too.
+# What rounding the weights may make of frames, in decibels. Not the largest difference: the frames tried are noise,
+# which a detector has never seen, and where a keypoint moves by a pixel the sharp edges of a trained network move too.
 _LOWEST_PSNR_DB = {"fp32": 100.0, "fp16": 40.0}
 _NUM_TRIALS = 4
 

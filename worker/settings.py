@@ -97,7 +97,7 @@ class Settings(BaseSettings):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """`auto`: bf16 where the device computes in it (CUDA, AVX512-BF16, AMX), fp32 elsewhere."""
     torch_compile: bool = False
-    """On a GPU: let `torch.compile` join the network's steps. Faster, after most of a minute for each batch size; it needs
+    """On a GPU: let `torch.compile` join the network's steps. Faster, after most of a minute for each batch size; needs
     a C compiler."""
     batch_frames: int = Field(default=8, ge=1, le=256)
     """Driving frames that go through the network at once."""
