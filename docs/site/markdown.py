@@ -46,7 +46,7 @@ def with_equations(text: str) -> str:
         if code and line.strip() == "```math":
             latex = []
         elif latex is not None and line.strip() == "```":
-            written.append(f'<div class="equation">{_mathml(" ".join(latex), "block")}</div>')
+            written.append(f'<div class="equation" tabindex="0">{_mathml(" ".join(latex), "block")}</div>')
             latex = None
         elif latex is not None:
             latex.append(line.strip())

@@ -53,7 +53,7 @@ def _operation(method: str, path: str, operation: Node) -> Iterator[str]:
     if "security" not in operation:
         yield from ("Needs no key.", "")
     if parameters := operation.get("parameters"):
-        yield from ("| parameter | in | type | |", "|---|---|---|---|")
+        yield from ("| parameter | in | type | meaning |", "|---|---|---|---|")
         for parameter in parameters:
             needed = ", needed" if parameter.get("required") else ""
             meaning = _cell(parameter.get("description") or parameter["schema"].get("description", ""))
@@ -90,7 +90,7 @@ def _schema(schema: Node) -> Iterator[str]:
         yield f"{_type(schema)}"
         return
     required = set(schema.get("required", ()))
-    yield from ("| field | type | |", "|---|---|---|")
+    yield from ("| field | type | meaning |", "|---|---|---|")
     for name, field in schema["properties"].items():
         notes = [_cell(field.get("description", ""))]
         if name in required:
