@@ -36,7 +36,7 @@ SAMPLES = ROOT / "api" / "samples"
 _CAPTION = 16
 _GAP = 4
 _SIDE = 208
-_SMALL = 96
+_WIDTH = 1100
 
 
 class Steps(NamedTuple):
@@ -56,7 +56,7 @@ class Steps(NamedTuple):
 
 
 def run(networks: Networks, config: ModelConfig) -> Steps:
-    """Animate one moment of the sample pair: the one whose keypoints are furthest from those of the reference frame."""
+    """Animate one moment of the sample pair: the one furthest from the reference frame."""
     detector, generator = networks
     side = config.frame_size
     source_HWC = pictures.load_image(SAMPLES / "source.png", square_px=side)
@@ -67,7 +67,8 @@ def run(networks: Networks, config: ModelConfig) -> Steps:
     found, of_clip = detector(source_1CHW), detector(to_tensor(driving_THWC, torch.device("cpu")))
     first = nearest_frame(found, of_clip)
     reference = frames_of(of_clip, slice(first, first + 1))
-    at = int((of_clip.positions_BK2 - reference.positions_BK2).square().sum((1, 2)).argmax())
+    # By the median, so that one keypoint that jumps decides nothing.
+    at = int((of_clip.positions_BK2 - reference.positions_BK2).norm(dim=2).median(1).values.argmax())
     driving = frames_of(of_clip, slice(at, at + 1))
     options = config.motion_transfer
     target = transfer_motion(driving, motion_reference(found, reference, options), options)
@@ -109,11 +110,17 @@ def motions_picture(steps: Steps) -> Image.Image:
     assert steps.motion.warped_sources_BMCHW is not None
     warped_MHWC = to_pixels(steps.motion.warped_sources_BMCHW[0])
     masks_MHW = steps.motion.masks_BMHW[0].numpy()
-    names = ["background", *(f"k = {number}" for number in range(1, len(warped_MHWC)))]
+    names = ["background", *(f"{number}" for number in range(1, len(warped_MHWC)))]
+    side = min(96, _WIDTH // len(names) - _GAP)
     rows = (
-        row([(name, enlarged(signed(heatmap_HW))) for name, heatmap_HW in zip(names, steps.heatmaps_MHW, strict=True)]),
-        row([("", enlarged(warped_HWC)) for warped_HWC in warped_MHWC]),
-        row([("", occlusion_picture(mask_HW, _SMALL)) for mask_HW in masks_MHW]),
+        row(
+            [
+                (name, enlarged(signed(heatmap_HW), side))
+                for name, heatmap_HW in zip(names, steps.heatmaps_MHW, strict=True)
+            ]
+        ),
+        row([("", enlarged(warped_HWC, side)) for warped_HWC in warped_MHWC]),
+        row([("", occlusion_picture(mask_HW, side)) for mask_HW in masks_MHW]),
     )
     return stack(rows)
 
@@ -178,9 +185,9 @@ def signed(values_HW: np.ndarray) -> np.ndarray:
     return np.rint(255 * np.stack((red_HW, fade_HW, blue_HW), axis=-1)).astype(np.uint8)
 
 
-def enlarged(picture_HWC: np.ndarray) -> np.ndarray:
-    """At the size of a small tile."""
-    return np.asarray(Image.fromarray(picture_HWC).resize((_SMALL, _SMALL), Image.Resampling.BILINEAR))
+def enlarged(picture_HWC: np.ndarray, side: int) -> np.ndarray:
+    """At the size of a tile."""
+    return np.asarray(Image.fromarray(picture_HWC).resize((side, side), Image.Resampling.BILINEAR))
 
 
 def row(tiles: list[tuple[str, np.ndarray]]) -> Image.Image:
