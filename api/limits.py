@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field
 
@@ -74,8 +74,16 @@ class RetentionLimits(_Numbers):
     link_ttl_s: int = Field(description="How long the signed link of a result works at least.")
 
 
+class DisclosureRules(_Numbers):
+    """How results tell that they are animations."""
+
+    mark: Literal["on_request", "always"] = Field(description="`always`: every result is marked, asked for or not.")
+    mark_text: str = Field(description="What the label says.")
+    provenance: bool = Field(description="Whether the files say in their metadata what made them.")
+
+
 class Limits(PublicModel):
-    """All limits."""
+    """All limits, and what else an installation does with every result."""
 
     request: RequestLimits
     media: MediaLimits
@@ -84,6 +92,7 @@ class Limits(PublicModel):
     wait: WaitLimits
     idempotency: IdempotencyLimits
     retention: RetentionLimits
+    disclosure: DisclosureRules
 
     @classmethod
     def of(cls, settings: Settings, api_settings: ApiSettings) -> Limits:
@@ -96,5 +105,6 @@ class Limits(PublicModel):
             rate=RateLimits.of(api_settings),
             wait=WaitLimits.of(api_settings),
             idempotency=IdempotencyLimits.of(api_settings),
+            disclosure=DisclosureRules.of(settings),
             retention=RetentionLimits(**{name: retention[name] for name in RetentionLimits.model_fields}),
         )

@@ -39,6 +39,13 @@ _OPTIONS = (
     click.option(
         "--format", type=click.Choice(["mp4", "webm", "gif", "webp", "png"]), help="[by the name of the result]"
     ),
+    click.option(
+        "--mark",
+        type=click.Choice(["none", "label"]),
+        default="none",
+        show_default=True,
+        help="label: a small label in a corner says that it is animated.",
+    ),
     click.option("--views", help="Extra videos: comparison, keypoints, flow, occlusion; separated by commas."),
 )
 

@@ -145,12 +145,23 @@ def test_views_and_another_format_come_beside_the_result(service: Service, clip:
     """By the command itself, which takes the format from the name of the result."""
     out = tmp_path / "out.gif"
     command = [sys.executable, REPOSITORY / "animato.py", "submit", SAMPLES / "source.png", clip, "-o", out]
-    options = ("--views", "comparison,flow", "--size", "64", "--server", str(service.http.base_url))
+    options = ("--views", "comparison,flow", "--size", "64", "--mark", "label", "--server", str(service.http.base_url))
     subprocess.run([*command, *options], check=True, capture_output=True)
     assert media.probe_video(out, UNLIMITED).media_type == "image/gif"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.comparison.mp4", "out.flow.mp4", "out.gif"]
     for name in ("comparison", "flow"):
         assert media.probe_video(tmp_path / f"out.{name}.mp4", UNLIMITED).frames == FRAMES
+    newest = service.http.get("/animations").json()["data"][0]
+    assert newest["options"]["mark"] == "label"
+    for path in tmp_path.iterdir():
+        # Files say which animation they are of.
+        assert newest["id"].encode() in path.read_bytes()
+        facts = media.probe_video(path, UNLIMITED)
+        last_HWC = list(media.read_frames(path, facts, batch_frames=1))[-1][0]
+        # The corner has the label's white letters on its dark plate.
+        corner_HW = last_HWC[-24:, -64:].mean(-1)
+        assert corner_HW.max() > 200
+        assert (corner_HW < 130).mean() > 0.3
 
 
 def test_smoothing_steadies(animate: Animate, head: np.ndarray, tmp_path: Path) -> None:

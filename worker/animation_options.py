@@ -71,6 +71,10 @@ class AnimationOptions(BaseModel):
     format: FormatName = Field(
         default="mp4", description="Of the result. `png` is a ZIP archive of lossless frames; `gif` and `webp` move."
     )
+    mark: Literal["none", "label"] = Field(
+        default="none",
+        description="`label`: a small label in a corner of the result and of its views says that they are animated.",
+    )
     views: str | None = Field(
         default=None,
         max_length=100,

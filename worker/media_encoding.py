@@ -24,7 +24,9 @@ from worker.media_formats import DEMUXERS
 from worker.media_guard import file_url, guarded_input, raw_input
 from worker.media_header import decodes_audio, video_media_type
 from worker.media_process import Ffmpeg
+from worker.media_provenance import append_xmp, tag_arguments
 from worker.media_stills import StillsWriter
+from worker.provenance import Provenance
 from worker.result_formats import RESULT_FORMATS, FormatName, format_warnings
 from worker.settings import UNLIMITED
 
@@ -59,8 +61,9 @@ class VideoWriter:
     """Takes frames one by one and writes `path`; use it in a `with` block, and end it with `finish`.
 
     `audio_from` is the (untrusted) driving clip whose sound is kept, in step with its first picture and cut at the
-    end of ours. The file appears under its name only when it is complete; without `finish` nothing is left behind.
-    For `png`, `path` may be a folder: then the frames are in it, and not in an archive.
+    end of ours. `provenance` is written into the file. The file appears under its name only when it is complete;
+    without `finish` nothing is left behind. For `png`, `path` may be a folder: then the frames are in it, and not in an
+    archive.
     """
 
     def __init__(
@@ -72,8 +75,10 @@ class VideoWriter:
         height: int,
         video_format: FormatName = "mp4",
         audio_from: Path | None = None,
+        provenance: Provenance | None = None,
     ) -> None:
         self._path, self._fps, self._audio_from = path, fps, audio_from
+        self._provenance = provenance
         self._format: FormatName = video_format
         self._size = width, height
         self._count = 0
@@ -82,7 +87,7 @@ class VideoWriter:
         encoder = ENCODERS.get(video_format)
         even = encoder is not None and encoder.even
         self._written_size = (width + width % 2, height + height % 2) if even else self._size
-        self._stills = None if encoder else StillsWriter(path)
+        self._stills = None if encoder else StillsWriter(path, provenance)
         self._ffmpeg = encoder and self._encoding(encoder)
 
     def __enter__(self) -> Self:
@@ -130,10 +135,10 @@ class VideoWriter:
         else:
             self._end_encoding()
             if self._audio_from is not None and RESULT_FORMATS[self._format].holds_sound:
-                has_audio, warnings = _add_audio(
-                    self._picture, self._audio_from, duration_s, self._complete, self._format
-                )
-            os.replace(self._complete if has_audio else self._picture, self._path)
+                has_audio, warnings = self._add_audio(self._audio_from, duration_s)
+            written = self._complete if has_audio else self._picture
+            append_xmp(written, self._format, self._provenance)
+            os.replace(written, self._path)
         lost = format_warnings(self._format, self._fps, has_sound=self._audio_from is not None)
         warnings = (*warnings, *lost)
         return WrittenVideo(
@@ -149,9 +154,30 @@ class VideoWriter:
         arguments = [
             *raw_input(*self._written_size, self._fps),
             *("-vf", encoder.filters, *encoder.picture, "-fps_mode", "passthrough"),
-            *(*encoder.container, "-y", file_url(self._picture)),
+            *(*encoder.container, *tag_arguments(self._format, self._provenance), "-y", file_url(self._picture)),
         ]
         return Ffmpeg(arguments, feeds=True, writes_bytes=_PICTURE_MAX_BYTES)
+
+    def _add_audio(self, audio_from: Path, duration_s: Fraction) -> tuple[bool, tuple[str, ...]]:
+        """Whether the complete file now is the picture with sound, and what went wrong."""
+        try:
+            media_type = video_media_type(audio_from)
+        except MediaRejected:
+            return False, (_NO_AUDIO,)
+        if not decodes_audio(audio_from, media_type, UNLIMITED):
+            return False, (_NO_AUDIO,)
+        container, encoder = RESULT_FORMATS[self._format], ENCODERS[self._format]
+        guarded = guarded_input(audio_from, media_type, max_pixels=UNLIMITED.video_max_pixels)
+        sound = _in_step(guarded, duration_s)
+        arguments = [
+            *("-protocol_whitelist", "file", "-f", DEMUXERS[container.media_type], "-i", file_url(self._picture)),
+            *("-vn", "-sn", "-dn", *guarded),
+            *("-map", "0:v:0", "-map", "1:a:0", "-c:v", "copy", "-af", sound, *encoder.sound),
+            *("-max_error_rate", "1", *encoder.container, *tag_arguments(self._format, self._provenance)),
+            *("-y", file_url(self._complete)),
+        ]
+        largest = self._picture.stat().st_size + round(duration_s * _AUDIO_MAX_BYTES_PER_S) + _INDEX_MAX_BYTES
+        return _sound_written(arguments, duration_s, largest)
 
     def _end_encoding(self, *, gone: bool = False) -> None:
         assert self._ffmpeg is not None
@@ -174,41 +200,25 @@ def write_video(
     height: int,
     video_format: FormatName = "mp4",
     audio_from: Path | None = None,
+    provenance: Provenance | None = None,
 ) -> WrittenVideo:
     """Writes `frames` (`uint8_HWC` or batches `uint8_THWC`, RGB) with exactly as many frames at `fps`.
 
     The rest is that of `VideoWriter`. An error, also one raised by `frames`, leaves nothing behind.
     """
     with VideoWriter(
-        path, fps=fps, width=width, height=height, video_format=video_format, audio_from=audio_from
+        path,
+        fps=fps,
+        width=width,
+        height=height,
+        video_format=video_format,
+        audio_from=audio_from,
+        provenance=provenance,
     ) as writer:
         for batch in frames:
             for frame_HWC in batch if batch.ndim == 4 else batch[None]:
                 writer.write(frame_HWC)
         return writer.finish()
-
-
-def _add_audio(
-    picture: Path, audio_from: Path, duration_s: Fraction, target: Path, video_format: FormatName
-) -> tuple[bool, tuple[str, ...]]:
-    """Whether `target` now is `picture` with sound, and what went wrong."""
-    try:
-        media_type = video_media_type(audio_from)
-    except MediaRejected:
-        return False, (_NO_AUDIO,)
-    if not decodes_audio(audio_from, media_type, UNLIMITED):
-        return False, (_NO_AUDIO,)
-    container, encoder = RESULT_FORMATS[video_format], ENCODERS[video_format]
-    guarded = guarded_input(audio_from, media_type, max_pixels=UNLIMITED.video_max_pixels)
-    sound = _in_step(guarded, duration_s)
-    arguments = [
-        *("-protocol_whitelist", "file", "-f", DEMUXERS[container.media_type], "-i", file_url(picture)),
-        *("-vn", "-sn", "-dn", *guarded),
-        *("-map", "0:v:0", "-map", "1:a:0", "-c:v", "copy", "-af", sound, *encoder.sound),
-        *("-max_error_rate", "1", *encoder.container, "-y", file_url(target)),
-    ]
-    largest = picture.stat().st_size + round(duration_s * _AUDIO_MAX_BYTES_PER_S) + _INDEX_MAX_BYTES
-    return _sound_written(arguments, duration_s, largest)
 
 
 def extract_audio(driving: Path, duration_s: Fraction, target: Path) -> tuple[bool, tuple[str, ...]]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from worker import pictures
 from worker.errors import EncodingFailed
+from worker.provenance import Provenance
 
 
 class StillsWriter:
@@ -21,8 +22,8 @@ class StillsWriter:
     An archive appears under its name only when it is complete.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, provenance: Provenance | None = None) -> None:
+        self._path, self._provenance = path, provenance
         self._partial = path.with_name(f".{path.name[:64]}.{secrets.token_hex(4)}")
         self._archive: zipfile.ZipFile | None = None
         self.frames = 0
@@ -30,6 +31,7 @@ class StillsWriter:
     def __enter__(self) -> Self:
         if not self._path.is_dir():
             self._archive = zipfile.ZipFile(self._partial, "x", zipfile.ZIP_STORED)  # PNG is compressed already
+            self._archive.comment = self._provenance.sentence.encode() if self._provenance else b""
         return self
 
     def __exit__(
@@ -44,10 +46,10 @@ class StillsWriter:
         name = f"{self.frames:06d}.png"
         try:
             if self._archive is None:
-                pictures.write_png(self._path / name, frame_HWC)
+                pictures.write_png(self._path / name, frame_HWC, self._provenance)
             else:
                 # A time of its own would make every archive another file.
-                self._archive.writestr(zipfile.ZipInfo(name), pictures.as_png(frame_HWC))
+                self._archive.writestr(zipfile.ZipInfo(name), pictures.as_png(frame_HWC, self._provenance))
         except OSError as error:
             raise EncodingFailed(f"The frames could not be written ({error.strerror}).") from error
         self.frames += 1

@@ -13,8 +13,10 @@ import numpy as np
 from PIL import Image
 
 from worker import picture_decoder
+from worker.media_provenance import png_text
 from worker.picture_decoder import BACKGROUND_RGB
 from worker.picture_probe import decoded, probe_image, request_for
+from worker.provenance import Provenance
 from worker.settings import UNLIMITED, MediaLimits
 from worker.squares import Framing, Square, scaled_visible
 
@@ -84,14 +86,14 @@ def reflected(frames_THWC: np.ndarray, square: Square, width: int, height: int, 
     return np.pad(frames_THWC, margins, mode="symmetric") if any(map(any, margins)) else frames_THWC
 
 
-def write_png(path: Path, frame_HWC: np.ndarray) -> None:
-    """Writes `uint8_HWC` RGB without loss."""
-    iio.imwrite(path, frame_HWC, extension=".png")
+def write_png(path: Path, frame_HWC: np.ndarray, provenance: Provenance | None = None) -> None:
+    """Writes `uint8_HWC` RGB without loss, and where it comes from."""
+    iio.imwrite(path, frame_HWC, extension=".png", pnginfo=provenance and png_text(provenance))
 
 
-def as_png(frame_HWC: np.ndarray) -> bytes:
+def as_png(frame_HWC: np.ndarray, provenance: Provenance | None = None) -> bytes:
     """The same as bytes."""
-    return iio.imwrite("<bytes>", frame_HWC, extension=".png")
+    return iio.imwrite("<bytes>", frame_HWC, extension=".png", pnginfo=provenance and png_text(provenance))
 
 
 def _as_array(width: int, height: int, pixels: bytes) -> np.ndarray:

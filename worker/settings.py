@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MIB = 1024 * 1024
@@ -104,6 +104,15 @@ class Settings(BaseSettings):
     threads: int = Field(default=0, ge=0)
     """CPU threads of one worker child; 0 leaves the choice to torch."""
 
+    mark: Literal["on_request", "always"] = "on_request"
+    """`always`: every result has the visible label, whatever the option `mark` says."""
+    mark_text: str = Field(default="animated", min_length=1, max_length=32)
+    """What the label says."""
+    mark_font: str = ""
+    """A TrueType or OpenType file with the letters of the label; empty: the built-in font, for ASCII."""
+    provenance: bool = True
+    """Whether results say in their metadata what made them."""
+
     lease_s: float = Field(default=30.0, gt=0)
     """How long a worker owns a job after its last heartbeat."""
     heartbeat_s: float = Field(default=10.0, gt=0)
@@ -152,6 +161,13 @@ class Settings(BaseSettings):
         if self.heartbeat_s > self.lease_s / 2:
             raise ValueError("heartbeat_s must be at most half of lease_s")
         return self
+
+    @field_validator("mark_text")
+    @classmethod
+    def _mark_is_one_line(cls, text: str) -> str:
+        if not text.isprintable() or not text.strip():
+            raise ValueError("the label is one line of letters")
+        return text.strip()
 
     @property
     def resolved_storage_url(self) -> str:

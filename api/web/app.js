@@ -193,6 +193,7 @@ async function load() {
   const [models, allLimits] = await Promise.all([read(at("models")), read(at("limits"))]);
   options.showModels(models.data);
   limits = allLimits;
+  if (limits.disclosure.mark === "always") options.alwaysMarked();
   by("keeping").textContent = `Files and results stay on this service for ${span(limits.retention.retention_s)}, or until you delete them.`;
 }
 

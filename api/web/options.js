@@ -48,6 +48,8 @@ export function createOptions(form, { onChange }) {
     set("smoothing", elements.smoothing.value, "0");
     set("paste_back", elements.paste_back.checked, false);
     set("audio", elements.audio.checked, true);
+    // Where every result is marked there is nothing to ask for.
+    set("mark", elements.mark.checked && !elements.mark.disabled ? "label" : "none", "none");
     set("format", elements.format.value, "mp4");
     if (!side.disabled) set("size", side.value, "");
     set("views", [...elements.views].filter((one) => one.checked && !one.disabled).map((one) => one.value).join(","), "");
@@ -70,6 +72,10 @@ export function createOptions(form, { onChange }) {
 
   return {
     fields,
+    /** Every result is marked, asked for or not. */
+    alwaysMarked() {
+      elements.mark.checked = elements.mark.defaultChecked = elements.mark.disabled = true;
+    },
     /** Whether all can be sent; if not, the field that cannot has the focus, and says why. */
     check() {
       if (side.disabled || side.validity.valid) return true;

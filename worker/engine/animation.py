@@ -15,6 +15,7 @@ from model.config import shows_faces
 from worker import media, pictures
 from worker.animation_options import check_reference_frame, check_views_of_motion
 from worker.engine.crop import cut_source
+from worker.engine.disclosure import NOTHING_DISCLOSED, Disclosure
 from worker.engine.driver import Driver, read_clip
 from worker.engine.motion import draw_motion, reference_number
 from worker.engine.overlap import Behind
@@ -66,6 +67,7 @@ def animate_video(
     limits: MediaLimits,
     batch_frames: int,
     driver: Driver | None = None,
+    disclosure: Disclosure = NOTHING_DISCLOSED,
     on_progress: Callable[[int], None] = lambda _done: None,
     stages: Stages | None = None,
 ) -> AnimationReport:
@@ -74,9 +76,9 @@ def animate_video(
     Its views (`options.views`) are written beside it, see `view_path`.
 
     `facts` are those of `media.probe_video(driving)`: as many frames come out, at the same rate. With a `driver` its
-    motion is taken, and of `driving` only the sound. `on_progress` is called with the number of frames done (0 as long
-    as the driving clip is read), and may raise (`JobStopped`) to leave; nothing is left at `output` then. `stages` is
-    told where the time goes.
+    motion is taken, and of `driving` only the sound. `disclosure` is how result and views tell what they are.
+    `on_progress` is called with the number of frames done (0 as long as the driving clip is read), and may raise
+    (`JobStopped`) to leave; nothing is left at `output` then. `stages` is told where the time goes.
     Raises MediaRejected for an input that cannot be decoded, InvalidOptions for a crop, subject or reference frame that
     does not exist, EncodingFailed when the result cannot be written.
     """
@@ -134,10 +136,12 @@ def animate_video(
             height=height,
             video_format="png" if output.is_dir() else options.format,
             audio_from=driving if options.audio and facts.has_audio else None,
+            provenance=disclosure.provenance,
         )
-        with Views(output, clip, limits=limits) as views, writer:
+        marked = disclosure.marker(width, height)
+        with Views(output, clip, limits=limits, disclosure=disclosure) as views, writer:
             for frame in frames:
-                writer.write(frame.frame_HWC)
+                writer.write(marked(frame.frame_HWC))
                 views.add(frame)
             return _Written(*views.finish(), writer.finish())
 
@@ -166,7 +170,7 @@ def animate_video(
         driving_crop=as_option(driver.square),
         reference_frame=reference_frame,
         held_frames=motion.held_frames,
-        warnings=(*source_cut.warnings, *driver.warnings, *warnings, *notes),
+        warnings=(*source_cut.warnings, *driver.warnings, *warnings, *notes, *disclosure.warnings),
         views=written_views,
     )
 

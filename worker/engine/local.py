@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from worker import media, pictures
 from worker.catalog import ModelFacts, find_model
 from worker.engine.animation import AnimationReport, animate_video
+from worker.engine.disclosure import Disclosure
 from worker.engine.driver import Driver, driver_of, extract_motion, unpacked_sound
 from worker.engine.motion_template import MotionTemplate, read_header, read_template
 from worker.engine.preflight import look_ahead
@@ -71,6 +72,7 @@ def animate_locally(
                 limits=UNLIMITED,
                 batch_frames=settings.batch_frames,
                 driver=by.driver,
+                disclosure=Disclosure.of(settings, wanted, by.model),
                 on_progress=report,
             )
 
@@ -172,6 +174,7 @@ def look_ahead_locally(
                 limits=UNLIMITED,
                 batch_frames=settings.batch_frames,
                 driver=by.driver,
+                disclosure=Disclosure.of(settings, wanted, by.model),
             )
 
 

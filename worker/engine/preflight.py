@@ -21,6 +21,7 @@ from model.config import shows_faces
 from worker import media, pictures
 from worker.animation_options import check_reference_frame
 from worker.engine.crop import Cut, cut_driving, cut_source
+from worker.engine.disclosure import NOTHING_DISCLOSED, Disclosure
 from worker.engine.driver import Driver
 from worker.engine.mismatch import judged
 from worker.engine.motion import Motion, draw_motion, read_motion, reference_number
@@ -50,12 +51,14 @@ def look_ahead(
     limits: MediaLimits,
     batch_frames: int,
     driver: Driver | None = None,
+    disclosure: Disclosure = NOTHING_DISCLOSED,
     frames_per_s: float | None = None,
     on_progress: Callable[[int], None] = lambda _done: None,
 ) -> Preflight:
     """What `animate_video` of the same would be. `on_progress` is called now and then, and may raise to leave.
 
-    `frames_per_s` is the speed that was measured of whole animations; without one it is estimated from this look.
+    `disclosure` is how the preview tells what it is. `frames_per_s` is the speed that was measured of whole animations;
+    without one it is estimated from this look.
     Raises what `animate_video` raises.
     """
     size_px, faces = animator.config.frame_size, shows_faces(animator.config.name)
@@ -101,7 +104,7 @@ def look_ahead(
         estimate=Estimate(
             frames=facts.frames, seconds=round(facts.frames / speed, 1), frames_per_second=round(speed, 2)
         ),
-        preview=Preview(data=base64.b64encode(pictures.as_png(preview_HWC)).decode()),
+        preview=_disclosed(preview_HWC, disclosure),
         warnings=(
             *source_cut.warnings,
             *driving_cut.warnings,
@@ -109,6 +112,7 @@ def look_ahead(
             *((facts.audio_note,) if options.audio and facts.audio_note else ()),
             *format_warnings(options.format, Fraction(facts.fps), has_sound=options.audio and facts.has_audio),
             *((_SOME_LOOKED_AT.format(step),) if step > 1 else ()),
+            *disclosure.warnings,
         ),
     )
 
@@ -202,6 +206,12 @@ def _preview(
         for frame_HWC in drawn.frames_THWC
     ]
     return frames[1], (time.monotonic() - started_s) / len(frames)
+
+
+def _disclosed(preview_HWC: np.ndarray, disclosure: Disclosure) -> Preview:
+    height, width = preview_HWC.shape[:2]
+    marked_HWC = disclosure.marker(width, height)(preview_HWC)
+    return Preview(data=base64.b64encode(pictures.as_png(marked_HWC, disclosure.provenance)).decode())
 
 
 def _distances(keypoints: Keypoints, place: int) -> np.ndarray:

@@ -20,6 +20,7 @@ from worker import logs
 from worker.catalog import find_model
 from worker.engine.apart import apart
 from worker.engine.device_faults import as_inference_failure
+from worker.engine.disclosure import Disclosure, check_label
 from worker.engine.driver import driver_of
 from worker.engine.motion_template import read_template
 from worker.engine.preflight import look_ahead
@@ -109,8 +110,8 @@ class PreflightLane:
             except FileNotFoundError:
                 raise JobCanceled from None  # whoever asked has cleared away
             go_on()
+            model = find_model(question.options.model or settings.model, settings.model_dirs)
             if question.input.motion is not None:
-                model = find_model(question.options.model or settings.model, settings.model_dirs)
                 driver = driver_of(read_template(driving, model))
             return look_ahead(
                 source,
@@ -121,6 +122,7 @@ class PreflightLane:
                 limits=settings.limits,
                 batch_frames=settings.batch_frames,
                 driver=driver,
+                disclosure=Disclosure.of(settings, question.options, model),
                 frames_per_s=self._process.store.speed(question.options.model or settings.model),
                 on_progress=go_on,
             )
@@ -164,6 +166,7 @@ def main() -> int:
     """Serve until SIGTERM or SIGINT."""
     settings = Settings()
     logs.configure(settings.log_level)
+    check_label(settings)
     lane = PreflightLane(settings)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, lambda *_: lane.stop())

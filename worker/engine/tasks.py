@@ -14,6 +14,7 @@ from worker.catalog import find_model
 from worker.engine.animation import animate_video
 from worker.engine.apart import apart
 from worker.engine.device_faults import as_inference_failure
+from worker.engine.disclosure import Disclosure, check_label
 from worker.engine.driver import Driver, driver_of, extract_motion, template_report, unpacked_sound
 from worker.engine.heartbeat import Heartbeat
 from worker.engine.leaving import leaving_when_told
@@ -39,6 +40,7 @@ _COMMIT_AGAIN_AFTER_S = 0.5
 _SUFFIXES = {JobKind.ANIMATION: "", JobKind.MOTION: ".safetensors"}
 
 settings = Settings()
+check_label(settings)
 numbers = WorkerNumbers(settings.worker_concurrency)
 queue = make_queue(
     settings,
@@ -166,6 +168,9 @@ def _run(claim: Claim, stages: Stages) -> JobResult:
                         limits=settings.limits,
                         batch_frames=settings.batch_frames,
                         driver=driver,
+                        disclosure=Disclosure.of(
+                            settings, job.options, find_model(model_name, settings.model_dirs), job.id
+                        ),
                         on_progress=heartbeat.report,
                         stages=stages,
                     )

@@ -8,7 +8,7 @@ Shapes: T frames, H W height and width, C channels, K keypoints, 2 = (x, y), 22 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from fractions import Fraction
@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from worker import media, pictures
+from worker.engine.disclosure import NOTHING_DISCLOSED, Disclosure
 from worker.engine.view_drawing import GAP_PX, beside, fitted, fitted_size, flow_picture, occlusion_picture
 from worker.jobs import AnimationOptions, VideoFacts
 from worker.result_formats import RESULT_FORMATS, VIEW_FORMAT, ViewName, views_of
@@ -33,6 +34,7 @@ _SMALLEST_TILE_PX, _LARGEST_TILE_PX = 256, 512
 _FINER = 2
 """Lines are drawn at so many times the size, and then averaged: their edges are smooth."""
 _LEAST_SCALE, _MOST, _TINY = 0.02, 0.98, 1e-6
+_SHOW_DRIVING: set[ViewName] = {"comparison", "keypoints"}
 _NO_OCCLUSION = "The model has no occlusion map, so there is no view of it."
 
 
@@ -86,13 +88,17 @@ class Views:
     Without `finish` nothing is left behind. Without any view asked for, nothing is done.
     """
 
-    def __init__(self, output: Path, clip: ShownClip, *, limits: MediaLimits) -> None:
+    def __init__(
+        self, output: Path, clip: ShownClip, *, limits: MediaLimits, disclosure: Disclosure = NOTHING_DISCLOSED
+    ) -> None:
         self._names = views_of(clip.options.views)
         self._output, self._clip, self._limits = output, clip, limits
+        self._disclosure = disclosure
         self._side = min(max(clip.side, _SMALLEST_TILE_PX), _LARGEST_TILE_PX)
         self._number = 0
         self._open = ExitStack()
         self._writers: dict[ViewName, media.VideoWriter] = {}
+        self._markers: dict[ViewName, Callable[[np.ndarray], np.ndarray]] = {}
         self._drawn: set[ViewName] = set()
         self._driving_frames: Iterator[np.ndarray | tuple[None]] = iter(())
 
@@ -109,8 +115,16 @@ class Views:
             for name, width in self._widths().items():
                 path = view_path(self._output, name)
                 fps = Fraction(clip.facts.fps)
-                writer = media.VideoWriter(path, fps=fps, width=width, height=side, video_format=VIEW_FORMAT)
+                writer = media.VideoWriter(
+                    path,
+                    fps=fps,
+                    width=width,
+                    height=side,
+                    video_format=VIEW_FORMAT,
+                    provenance=self._disclosure.of_view(shows_inputs=name in _SHOW_DRIVING),
+                )
                 self._writers[name] = opening.enter_context(writer)
+                self._markers[name] = self._disclosure.marker(width, side)
             self._open = opening.pop_all()
         return self
 
@@ -128,7 +142,7 @@ class Views:
         for name, writer in self._writers.items():
             picture_HWC = self._draw(name, shown, driving_HWC)
             if picture_HWC is not None:
-                writer.write(picture_HWC)
+                writer.write(self._markers[name](picture_HWC))
                 self._drawn.add(name)
         self._number += 1
 
@@ -143,7 +157,7 @@ class Views:
 
     def _read_driving(self, opening: ExitStack) -> Iterator[np.ndarray | tuple[None]]:
         """The driving frames once more, one at a time, when a view shows them."""
-        if not {"comparison", "keypoints"} & set(self._names):
+        if not _SHOW_DRIVING & set(self._names):
             return iter(())
         framing = Framing(self._clip.driving_square, self._side, self._side)
         frames = media.read_frames(
