@@ -3,7 +3,7 @@
 The names are those of others, so that others read them: XMP with the properties of the IPTC Photo Metadata Standard
 2025.1 and the vocabulary of digital source types that C2PA uses too; a sentence for people. Nothing of it is about a
 person: no names of files, no account, no time. `media_provenance` writes it into files
-(docs/decisions/0008-provenance.md).
+(docs/decisions/0009-provenance.md).
 """
 
 from __future__ import annotations

@@ -153,7 +153,7 @@ def test_picture_sound_and_repetition_stay_as_they_are(tmp_path: Path, name: For
             exclude={"size_bytes", "sha256"}
         )
         shown = [np.concatenate(list(media.read_frames(path, facts[0], batch_frames=4))) for path in (bare, first)]
-    assert np.array_equal(*shown)
+    assert np.array_equal(shown[0], shown[1])
 
 
 @pytest.mark.parametrize("name", FORMATS)
