@@ -31,7 +31,7 @@ format: $(READY) ## Format the code
 	$(BIN)/ruff check --fix .
 
 test: $(READY) ## The test suite (about 10 minutes on 2 cores; starts what it needs itself)
-	$(PYTEST) -m "not slow" -n auto --maxprocesses 4 --dist loadfile $(T)
+	$(PYTEST) -m "not slow" -n 4 --dist loadfile $(T)
 
 test-slow: $(READY) ## The tests that take minutes: memory on a long clip, the crash of a worker with real leases
 	$(PYTEST) -m slow --timeout=1800 $(T)

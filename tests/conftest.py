@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 
@@ -21,6 +22,7 @@ import httpx
 import pytest
 import redis
 
+from tests.scheduling import SharedScheduling, in_order
 from worker import media
 from worker.embedded import find_redis_server, redis_arguments
 from worker.errors import StorageUnavailable
@@ -32,6 +34,23 @@ from worker.storage import Storage, open_storage
 REPOSITORY = Path(__file__).resolve().parent.parent
 _database = itertools.count()
 S3_KEYS = {"AWS_ACCESS_KEY_ID": "animato-test", "AWS_SECRET_ACCESS_KEY": "animato-test-secret"}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> SharedScheduling:
+    """Who runs what, when several processes share the tests."""
+    return SharedScheduling(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In a run of several processes: what takes long begins early."""
+    if hasattr(config, "workerinput"):
+        items[:] = in_order(items)
+
+
+def pytest_collection_finish() -> None:
+    """Two thousand tests and their libraries are a million objects, which every collection of garbage would visit."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
