@@ -19,7 +19,7 @@ SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     ("Inside", ("docs/architecture.md", "docs/model.md", "docs/log.md")),
     ("Decisions", ("docs/decisions/*.md",)),
-    ("Project", ("CHANGELOG.md", "CONTRIBUTING.md", "NOTICE", "LICENSE")),
+    ("Project", ("CHANGELOG.md", "CONTRIBUTING.md", "docs/licences.md", "NOTICE", "LICENSE")),
 )
 """The navigation: files, or patterns of them, in order."""
 
@@ -32,6 +32,7 @@ SHORT_TITLES = {
     "docs/security.md": "Security",
     "docs/avatars.md": "Avatars",
     "docs/model.md": "Paper and code",
+    "docs/licences.md": "Dependencies",
     "NOTICE": "Notice",
     "LICENSE": "Licence",
 }
