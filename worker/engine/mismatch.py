@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 HALF = 0.05
 """The distance at which the score is one half."""
-FAIR, POOR = 0.45, 0.57
+FAIR, POOR = 0.55, 0.63
 """From these scores on."""
 
 _FAIR_HINT = (
