@@ -11,7 +11,7 @@ HOME = "docs/index.md"
 API_REFERENCE = "docs/api-reference.md"
 
 SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("Start", (HOME, "README.md", "docs/motion.md", "docs/client.md", "docs/responsible-use.md")),
+    ("Start", (HOME, "README.md", "docs/tutorial.md", "docs/motion.md", "docs/client.md", "docs/responsible-use.md")),
     ("Service", ("docs/api.md", API_REFERENCE, "docs/operations.md", "docs/security.md", "docs/speed.md")),
     (
         "Training",
@@ -26,6 +26,7 @@ SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
 SHORT_TITLES = {
     HOME: "Overview",
     "README.md": "Quick start",
+    "docs/tutorial.md": "Your own category",
     "docs/motion.md": "Crop, frame, views",
     "docs/client.md": "Client",
     "docs/api.md": "HTTP interface",
