@@ -62,9 +62,9 @@ def main() -> None:
 
 
 def _measure(given: argparse.Namespace, url: str, folder: Path) -> dict[str, Any]:
-    clip = _short_clip(folder / "clip.mp4", given.clip_frames)
+    clip = short_clip(folder / "clip.mp4", given.clip_frames)
     report: dict[str, Any] = {"settings": vars(given), "circumstances": circumstances()}
-    _wait(url, _submit(url, clip))  # loads the network
+    wait(url, submit(url, clip))  # loads the network
     for name, part in {
         "jobs": lambda: _jobs(url, clip, given.clients, given.jobs),
         "reads": lambda: _reads(url, clip, given.reads_per_s, given.read_s),
@@ -84,14 +84,14 @@ def _jobs(url: str, clip: Path, clients: int, each: int) -> dict[str, Any]:
         own = []
         for _ in range(each):
             started_s = time.monotonic()
-            animation_id = _submit(url, clip)
+            animation_id = submit(url, clip)
             submitted_s = time.monotonic()
-            final = _wait(url, animation_id)
+            final = wait(url, animation_id)
             own.append(
                 {
                     "submit": submitted_s - started_s,
-                    "queue": _seconds(final, "created_at", "started_at"),
-                    "run": _seconds(final, "started_at", "finished_at"),
+                    "queue": seconds_between(final, "created_at", "started_at"),
+                    "run": seconds_between(final, "started_at", "finished_at"),
                     "all": time.monotonic() - started_s,
                 }
             )
@@ -110,7 +110,7 @@ def _jobs(url: str, clip: Path, clients: int, each: int) -> dict[str, Any]:
 
 def _reads(url: str, clip: Path, per_s: int, seconds: float) -> dict[str, Any]:
     """Reads at a steady rate; a late answer counts from when its request was due, not from when it was sent."""
-    busy = [_submit(url, clip) for _ in range(8)]
+    busy = [submit(url, clip) for _ in range(8)]
     due_s = time.monotonic()
     times_s: list[float] = []
 
@@ -174,14 +174,16 @@ def _upload(url: str, head: bytes, tail: int) -> tuple[float, dict[str, Any]]:
     return waited_s, body
 
 
-def _submit(url: str, clip: Path) -> str:
+def submit(url: str, clip: Path) -> str:
+    """Submit the clip with the sample picture; return the id."""
     files = {"source_image": (_SAMPLES / "source.png").read_bytes(), "driving_video": clip.read_bytes()}
     answer = httpx.post(f"{url}/animations", files=files, timeout=120)
     answer.raise_for_status()
     return answer.json()["id"]
 
 
-def _wait(url: str, animation_id: str) -> dict[str, Any]:
+def wait(url: str, animation_id: str) -> dict[str, Any]:
+    """Return the animation when it is final."""
     while True:
         answer = httpx.get(f"{url}/animations/{animation_id}", headers={"Prefer": "wait=20"}, timeout=60)
         answer.raise_for_status()
@@ -189,7 +191,8 @@ def _wait(url: str, animation_id: str) -> dict[str, Any]:
             return answer.json()
 
 
-def _seconds(animation: dict[str, Any], start: str, end: str) -> float:
+def seconds_between(animation: dict[str, Any], start: str, end: str) -> float:
+    """Return the seconds between two moments of an animation."""
     from datetime import datetime
 
     return (datetime.fromisoformat(animation[end]) - datetime.fromisoformat(animation[start])).total_seconds()
@@ -250,7 +253,8 @@ def _read(path: Path) -> str:
         return ""  # it has just ended
 
 
-def _short_clip(path: Path, frames: int) -> Path:
+def short_clip(path: Path, frames: int) -> Path:
+    """Write the first frames of the sample with its sound."""
     sample = _SAMPLES / "driving.mp4"
     facts = media.probe_video(sample, UNLIMITED)
     first = next(iter(media.read_frames(sample, facts, batch_frames=frames)))
