@@ -128,9 +128,7 @@ def _reads(url: str, clip: Path, per_s: int, seconds: float) -> dict[str, Any]:
 
 def _uploads(url: str, clip: Path, count: int, size: int) -> dict[str, Any]:
     """Forms with a valid clip that was made large, all at once."""
-    padding = size - clip.stat().st_size
-    # A box that players skip: the file stays what it was.
-    head, tail = clip.read_bytes() + struct.pack(">I4s", padding, b"free"), padding - 8
+    head, tail = _padded(clip, size)
     with ThreadPoolExecutor(count) as pool:
         started_s = time.monotonic()
         answers = list(pool.map(lambda _number: _upload(url, head, tail), range(count)))
@@ -147,6 +145,17 @@ def _uploads(url: str, clip: Path, count: int, size: int) -> dict[str, Any]:
             name: 1000 * value for name, value in percentiles([wait_s for wait_s, _ in answers]).items()
         },
     }
+
+
+def _padded(clip: Path, size: int) -> tuple[bytes, int]:
+    """The clip with the head of a box that players skip, and how many bytes are still to come in that box."""
+    padding = size - clip.stat().st_size
+    return clip.read_bytes() + struct.pack(">I4s", padding, b"free"), padding - 8
+
+
+def upload_large(url: str, clip: Path, size: int) -> dict[str, Any]:
+    """Submit the clip, made so many bytes large; return the answer."""
+    return _upload(url, *_padded(clip, size))[1]
 
 
 def _upload(url: str, head: bytes, tail: int) -> tuple[float, dict[str, Any]]:

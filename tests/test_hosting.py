@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import stat
@@ -16,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
@@ -247,6 +249,66 @@ def test_workers_are_scaled_by_what_waits_and_what_runs() -> None:
     assert target["name"] in of_kind(found, target["kind"])
     autoscaled = {target["name"], scaled["scaleTargetRef"]["name"]}
     assert not any("replicas" in of_kind(found, "Deployment")[name]["spec"] for name in autoscaled)
+
+
+SCALED_OBJECT: dict[str, Any] = {
+    "scaleTargetRef": {"name": str},
+    "minReplicaCount": int,
+    "maxReplicaCount": int,
+    "pollingInterval": int,
+    "cooldownPeriod": int,
+    "fallback": {"failureThreshold": int, "replicas": int, "behavior": str},
+    "advanced": {"horizontalPodAutoscalerConfig": {"behavior": dict}},
+    "triggers": list,
+}
+"""What we use of KEDA's ScaledObject; no package has its schema with all of this."""
+
+
+def test_the_scaled_object_uses_fields_that_keda_has() -> None:
+    def fits(given: dict[str, Any], known: dict[str, Any]) -> None:
+        assert set(given) <= set(known)
+        for name, value in given.items():
+            if isinstance(known[name], dict):
+                fits(value, known[name])
+            else:
+                assert type(value) is known[name], name
+
+    spec = of_kind(manifests("base"), "ScaledObject")["animato-worker"]["spec"]
+    fits(spec, SCALED_OBJECT)
+    assert spec["fallback"]["behavior"] in {"static", "currentReplicas", "currentReplicasIfHigher"}
+    # KEDA hands this part on to an autoscaler: Kubernetes' own schema judges it.
+    scaler = {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "made-by-keda"},
+        "spec": {
+            "scaleTargetRef": {"kind": "Deployment", **spec["scaleTargetRef"]},
+            "maxReplicas": spec["maxReplicaCount"],
+            "behavior": spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"],
+        },
+    }
+    kubernetes_validate.validate(scaler, SCHEMAS_OF, strict=True)
+
+
+@pytest.mark.skipif("KEDA_CRD" not in os.environ, reason="KEDA_CRD names no keda.sh_scaledobjects.yaml of KEDA's")
+def test_the_scaled_object_fits_the_schema_of_keda() -> None:
+    versions = yaml.safe_load(Path(os.environ["KEDA_CRD"]).read_text())["spec"]["versions"]
+    (schema,) = [one["schema"]["openAPIV3Schema"] for one in versions if one["name"] == "v1alpha1"]
+    judge = jsonschema.Draft202012Validator(without_unknown_fields(schema["properties"]["spec"]))
+    spec = of_kind(manifests("base"), "ScaledObject")["animato-worker"]["spec"]
+    judge.validate(spec)
+    assert not judge.is_valid({**spec, "pollingIntervall": 15})
+
+
+def without_unknown_fields(schema: Any) -> Any:
+    """The schema as an API server with strict fields takes it."""
+    if isinstance(schema, list):
+        return [without_unknown_fields(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = "properties" in schema and not schema.get("x-kubernetes-preserve-unknown-fields")
+    own = {"additionalProperties": False} if closed else {}
+    return own | {name: without_unknown_fields(part) for name, part in schema.items()}
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
