@@ -13,7 +13,7 @@ _SHOWN_WAIT_S = 60.0
 def draw_chart(report: dict[str, Any], checks: list[dict[str, Any]]) -> Image.Image:
     """Draw the panels of a report of `benchmarks.capacity`, one under the other."""
     ceilings = report["one_of_each_a_minute"]
-    heights = [_TITLE_PX + _BAR_PX * len(ceilings) + 16, _TITLE_PX + _PANEL_PX, _TITLE_PX + 8 * _BAR_PX * len(checks)]
+    heights = [_TITLE_PX + _BAR_PX * len(ceilings) + 16, _TITLE_PX + _PANEL_PX, _TITLE_PX + 6 * _BAR_PX * len(checks)]
     picture = Image.new("RGB", (_WIDTH, sum(heights) + 12), "white")
     draw = ImageDraw.Draw(picture)
     _ceilings(draw, 0, ceilings)
@@ -70,7 +70,8 @@ def _checked(draw: ImageDraw.ImageDraw, top: int, checks: list[dict[str, Any]]) 
             simulated, replayed = check["simulated"][f"wait_{name}_s"], check["replayed"][name]
             furthest = max(one["real"]["waits_s"]["p95"] for one in checks) * 1.3
             scale = (_WIDTH - _LABEL_PX - 80) / furthest
-            draw.text((16, y + 8), f"{check['workers']} workers, {name}", fill="black", font=font)
+            workers = check["workers"]
+            draw.text((16, y + 8), f"{workers} worker{'s' * (workers > 1)}, {name}", fill="black", font=font)
             for row, (value, colour) in enumerate(
                 ((real, "steelblue"), (simulated["median"], "darkorange"), (replayed, "seagreen"))
             ):

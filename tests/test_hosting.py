@@ -102,6 +102,22 @@ def test_a_stopped_worker_has_time_to_hand_its_animation_over() -> None:
     assert "REMAP_SIGTERM=SIGQUIT" in (REPOSITORY / "docker" / "Dockerfile").read_text()
 
 
+def test_redis_and_storage_of_ones_own() -> None:
+    class Loader(yaml.SafeLoader):
+        pass
+
+    Loader.add_constructor("!reset", lambda _loader, _node: [])
+    text = (REPOSITORY / "docker" / "compose.external.yml").read_text()
+    services = yaml.load(text, Loader)["services"]
+    ours = {name for name, service in compose_services().items() if "ANIMATO_REDIS_URL" in service["environment"]}
+    assert {name for name, service in services.items() if "environment" in service} == ours
+    for name in ours:
+        assert services[name]["depends_on"] == []
+        assert set(services[name]["environment"]) <= KNOWN_SETTINGS
+        assert {"ANIMATO_REDIS_URL", "ANIMATO_STORAGE_URL"} <= set(services[name]["environment"])
+    assert {name for name, service in services.items() if "profiles" in service} == {"redis", "object-store"}
+
+
 def test_the_build_context_has_every_package_that_is_installed() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]
     packages = {pattern.rstrip("*") for pattern in project["packages"]["find"]["include"]}
