@@ -55,8 +55,11 @@ def _counted(networks: Any, frame: torch.Tensor) -> float:
 
 
 def _count(work: Callable[[], object]) -> float:
-    packed = torch.ops.mkldnn._convolution_pointwise
-    with FlopCounterMode(display=False, custom_mapping={packed: _packed_operations}) as counter:
+    packed = {
+        torch.ops.mkldnn._convolution_pointwise: _packed_operations,
+        torch.ops.mkldnn._convolution_pointwise_: _added_operations,
+    }
+    with FlopCounterMode(display=False, custom_mapping=packed) as counter:
         work()
     return counter.get_total_flops() / 1e9
 
@@ -67,6 +70,11 @@ def _packed_operations(
     """Operations of a convolution with packed weights, which torch's counter does not know."""
     batch, _, height, width = out_shape
     return 2 * batch * height * width * prod(weight_OCkk)
+
+
+def _added_operations(_sum: object, image: object, weight_OCkk: torch.Size, *rest: object, **more: Any) -> int:
+    """Operations of one whose result is added to a tensor."""
+    return _packed_operations(image, weight_OCkk, *rest, **more)
 
 
 def _rate(work: Callable[[], object], count: int, rounds: int) -> float:

@@ -25,11 +25,12 @@ class Convolution:
     """
 
     def __init__(self, weights: Weights, dtype: torch.dtype, *, padding: int, stride: int = 1, relu: bool) -> None:
+        self._relu = relu
         self._on_gpu: CudaConvolution | None = None
         if weights.bias_O.device.type == "cuda":
             self._on_gpu = CudaConvolution(weights, dtype, padding=padding, stride=stride, relu=relu)
             return
-        self._padding, self._stride, self._relu = [padding, padding], [stride, stride], relu
+        self._padding, self._stride = [padding, padding], [stride, stride]
         weight_OCkk = weights.weight_OCkk.to(dtype).contiguous(memory_format=torch.channels_last)
         self._bias_O = weights.bias_O.to(dtype)
         self._packed = _has_kernels(dtype)
@@ -55,6 +56,28 @@ class Convolution:
             if self._relu:
                 y_BOHW = y_BOHW.relu_()
         return y_BOHW.permute(0, 2, 3, 1)
+
+    def add_to(self, y_BHWO: Tensor, x_BHWC: Tensor) -> None:
+        """Add the convolution of `x_BHWC` to `y_BHWO` in place; of one without a ReLU."""
+        assert not self._relu
+        if self._on_gpu is not None or not self._packed:
+            y_BHWO.add_(self(x_BHWC))
+            return
+        torch.ops.mkldnn._convolution_pointwise_.binary(
+            y_BHWO.permute(0, 3, 1, 2),
+            x_BHWC.permute(0, 3, 1, 2),
+            self._weight_OCkk,
+            self._bias_O,
+            self._padding,
+            self._stride,
+            [1, 1],
+            1,
+            "add",
+            1.0,
+            None,
+            [],
+            None,
+        )
 
 
 def _has_kernels(dtype: torch.dtype) -> bool:

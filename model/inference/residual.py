@@ -27,13 +27,14 @@ def bottleneck(plain: nn.Sequential, dtype: torch.dtype, size: int) -> "Bottlene
 
 
 class Bottleneck:
-    """The blocks, by Winograd's convolutions where they pay: on a CPU, with many channels, in frames of whole tiles.
+    """The blocks, by Winograd's convolutions where they pay: on a CPU without matrix units for the type, with many
+    channels, in frames of whole tiles.
 
     `size` is the height of the frames of features.
     """
 
     def __init__(self, plain: nn.Sequential, dtype: torch.dtype, size: int) -> None:
-        self._in_tiles = len(plain) > 0 and size % TILE == 0 and _is_worth_it(plain)
+        self._in_tiles = len(plain) > 0 and size % TILE == 0 and _is_worth_it(plain, dtype)
         build = WinogradBlock if self._in_tiles else DirectBlock
         self._blocks = [build(block, dtype) for block in plain]  # type: ignore[arg-type]
 
@@ -58,7 +59,7 @@ class DirectBlock:
     def add_to(self, x_BHWC: Tensor) -> None:
         """Add the block's output to its input, in place."""
         activated_BHWC = torch.addcmul(self._shift_C, x_BHWC, self._scale_C).relu_()
-        x_BHWC.add_(self._second(self._first(activated_BHWC)))
+        self._second.add_to(x_BHWC, self._first(activated_BHWC))
 
 
 class WinogradBlock:
@@ -85,7 +86,11 @@ class WinogradBlock:
         x_HWC.add_(self._second_bias_C)
 
 
-def _is_worth_it(plain: nn.Sequential) -> bool:
+def _is_worth_it(plain: nn.Sequential, dtype: torch.dtype) -> bool:
+    # Matrix units multiply sixteen times as fast as vectors do, and the transforms, which are passes over memory, take
+    # what they took: there the direct convolution is twice as fast, and exact.
+    if dtype == torch.bfloat16 and torch.cpu._is_amx_tile_supported():
+        return False
     weight = next(plain.parameters())
     block = plain[0]
     assert isinstance(block, ResBlock)

@@ -15,7 +15,7 @@ from model.bundle_index import find_bundle
 from model.config import PRESETS, GeneratorConfig, ModelConfig
 from model.inference import winograd
 from model.inference.animator import Animator
-from model.inference.convolutions import EdgeConvolution, UpsampledConvolution
+from model.inference.convolutions import Convolution, EdgeConvolution, UpsampledConvolution
 from model.inference.downsampling import AntiAliasedLines
 from model.inference.optimized import FastNetworks
 from model.inference.plain import PlainNetworks
@@ -144,12 +144,39 @@ def test_winograds_transforms_are_exact_in_bfloat16() -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("channels", "size", "in_tiles"), [(128, 8, True), (128, 6, False), (8, 8, False)])
-def test_the_bottleneck(channels: int, size: int, in_tiles: bool) -> None:
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, TOLERANCE), (torch.bfloat16, 0.03)])
+def test_a_convolution_is_added_in_place(dtype: torch.dtype, tolerance: float) -> None:
+    convolution, x, before = nn.Conv2d(16, 16, 3, padding=1), torch.randn(2, 16, 8, 8), torch.randn(2, 16, 8, 8)
+    sum_BHWC = last(before).to(dtype)
+    Convolution(plain_weights(convolution), dtype, padding=1, relu=False).add_to(sum_BHWC, last(x).to(dtype))
+    torch.testing.assert_close(first(sum_BHWC.float()), before + convolution(x), atol=tolerance, rtol=0)
+
+
+def two_blocks(channels: int) -> nn.Sequential:
     blocks = nn.Sequential(*(ResBlock(channels) for _ in range(2))).eval()
     for module in blocks.modules():
         if isinstance(module, nn.BatchNorm2d):
             unsettled(module)
+    return blocks
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("has_matrix_units", [True, False])
+def test_the_bottleneck_in_bf16(has_matrix_units: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With matrix units directly, without them by Winograd's convolutions, which round more."""
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_matrix_units)
+    blocks = two_blocks(128)
+    x = torch.randn(3, 128, 8, 8)
+    fast = Bottleneck(blocks, torch.bfloat16, 8)
+    assert isinstance(fast._blocks[0], WinogradBlock) is not has_matrix_units
+    error = first(fast(last(x).bfloat16()).float()) - blocks(x)
+    assert error.std() < (0.005 if has_matrix_units else 0.03) * blocks(x).std()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("channels", "size", "in_tiles"), [(128, 8, True), (128, 6, False), (8, 8, False)])
+def test_the_bottleneck(channels: int, size: int, in_tiles: bool) -> None:
+    blocks = two_blocks(channels)
     x = torch.randn(3, channels, size, size)
     fast = Bottleneck(blocks, torch.float32, size)
     assert isinstance(fast._blocks[0], WinogradBlock) is in_tiles
