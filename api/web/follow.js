@@ -15,9 +15,10 @@ export const isFinal = (animation) => FINAL.has(animation.status);
 /** Calls `onChange(animation)` for every change, `onLine(false)` while nobody answers. Raises Problem when it is gone. */
 export async function follow(id, { onChange, onLine, signal }) {
   const url = at(`animations/${id}`);
-  const state = { animation: null, lastId: "", streams: 0 };
+  const state = { animation: null, lastId: "", streams: 0, heard: 0 };
   const told = (animation) => {
     onLine(true);
+    state.heard += 1;
     state.animation = animation;
     onChange(animation);
   };
@@ -52,12 +53,14 @@ async function keepPlace(url, state, told, onLine, signal) {
   while (!signal.aborted) {
     await sleep(3000, signal);
     if (signal.aborted || state.animation?.status !== "queued") continue;
+    const { heard } = state;
     try {
       const animation = await read(url, { signal });
       if (state.animation.status === "queued") told(animation);
     } catch (problem) {
-      // Whatever else it is, the loop beside this one hears of it.
-      if (problem.isConnection) onLine(false);
+      // Whatever else it is, the loop beside this one hears of it. Of a connection that has come back meanwhile, a question
+      // that was lost before says nothing: nobody would take the banner away again.
+      if (problem.isConnection && state.heard === heard) onLine(false);
     }
   }
 }

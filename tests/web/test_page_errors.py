@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.api.conftest import Service, running
 from tests.conftest import REPOSITORY, wait_until
@@ -177,6 +177,23 @@ def test_a_lost_connection_loses_nothing(api: Service, page: Page) -> None:
     assert claim
     page.context.set_offline(False)
     expect(page.locator("#stage-title")).to_have_text("Animating")
+    expect(page.locator("#offline")).to_be_hidden()
+
+
+def test_a_question_that_was_lost_before_says_nothing_of_now(api: Service, page: Page) -> None:
+    choose_sample(page)
+    page.locator("#start").click()
+    expect(page.locator(".doing")).to_have_text(re.compile("Next in the queue"))
+    one = re.compile(r"/animations/anm_[0-9a-z]+$")
+    held: list[Route] = []
+    with page.expect_request(one):  # for its place in the queue
+        page.route(one, lambda route: held.append(route))
+    claim = api.job_store.claim(only_animation(api)["id"], "a worker")
+    assert claim
+    expect(page.locator("#stage-title")).to_have_text("Animating")
+    with page.expect_event("requestfailed"):
+        held[0].abort()
+    page.evaluate("fetch('healthz')")  # what the page does about it is done when this is
     expect(page.locator("#offline")).to_be_hidden()
 
 

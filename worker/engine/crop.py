@@ -179,8 +179,9 @@ def _samples(path: Path, facts: VideoFacts, limits: MediaLimits) -> tuple[list[i
 
 
 def _no_such_subject(option: str, subject: int, found: int, of: str) -> InvalidOptions:
+    seldom = " Who is seen in fewer than a quarter of the searched frames does not count." if of == "video" else ""
     return InvalidOptions(
-        f"{option}: there is no face number {subject} in the {of}; {found} were found.",
+        f"{option}: there is no face number {subject} in the {of}; faces found: {found}.{seldom}",
         code="subject_not_found",
         hint="They are counted from 0, the largest first. x,y,w,h as crop names a place itself.",
     )
