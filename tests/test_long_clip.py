@@ -34,13 +34,13 @@ BEEP_EVERY_S = 60
 class Times(NamedTuple):
     """When a file shows and sounds, in seconds from its own zero."""
 
-    frames_T: list[Fraction]
+    shown_s: list[Fraction]
     sound_begins_s: Fraction
     sound_ends_s: Fraction
 
     @property
     def frames_end_s(self) -> Fraction:
-        return self.frames_T[-1] + 1 / RATE
+        return self.shown_s[-1] + 1 / RATE
 
 
 def ffmpeg(*arguments: object) -> bytes:
@@ -91,8 +91,8 @@ def test_ten_minutes_lose_no_frame_and_do_not_drift(tiny_bundle: Bundle, tmp_pat
 
     assert (report.frames, Fraction(report.fps), report.held_frames) == (FRAMES, RATE, ())
     before, after = times_of(clip), times_of(output)
-    assert after.frames_T == [number / RATE for number in range(FRAMES)], "each at its exact time"
-    assert before.frames_T == after.frames_T
+    assert after.shown_s == [number / RATE for number in range(FRAMES)], "each at its exact time"
+    assert before.shown_s == after.shown_s
     # AAC comes in blocks of 1024 samples, the first of them before the beginning.
     assert abs(after.sound_begins_s - before.sound_begins_s) < 1 / RATE
     assert abs(after.sound_ends_s - before.sound_ends_s) < 1 / RATE

@@ -44,10 +44,10 @@ def proportional_set_bytes(pid: int) -> int:
     return total
 
 
-def peak_bytes(driving: Path, output: Path) -> int:
+def peak_bytes(driving: Path, output: Path, *options: str) -> int:
     """The highest memory of `animato animate` and its ffmpeg processes, looked at four times a second."""
     command = [sys.executable, "animato.py", "animate", "api/samples/source.png", str(driving), "-o", str(output)]
-    with subprocess.Popen([*command, "--precision", "bf16"], cwd=REPOSITORY) as process:
+    with subprocess.Popen([*command, "--precision", "bf16", *options], cwd=REPOSITORY) as process:
         try:
             peak, ended = 0, threading.Event()
             while process.poll() is None:
@@ -64,4 +64,14 @@ def test_ten_minutes_need_no_more_memory_than_ten_seconds(tmp_path: Path) -> Non
     short = peak_bytes(clip_720p(tmp_path / "short.mp4", 10), tmp_path / "short-out.mp4")
     long = peak_bytes(clip_720p(tmp_path / "long.mp4", 600), tmp_path / "long-out.mp4")
     print(f"peak memory in MiB: 10 s {short / MIB:.0f}, 10 min {long / MIB:.0f}, more {(long - short) / MIB:.0f}")
+    assert long - short < LIMIT_BYTES
+
+
+@pytest.mark.slow
+def test_views_need_no_more_memory_for_a_longer_clip(tmp_path: Path) -> None:
+    views = ("--views", "comparison,keypoints,flow,occlusion")
+    brief, longer = (clip_720p(tmp_path / f"{seconds}.mp4", seconds) for seconds in (10, 60))
+    without = peak_bytes(brief, tmp_path / "without.mp4")
+    short, long = (peak_bytes(clip, tmp_path / f"{clip.stem}-out.mp4", *views) for clip in (brief, longer))
+    print(f"peak memory in MiB: without views {without / MIB:.0f}, with 10 s {short / MIB:.0f}, 60 s {long / MIB:.0f}")
     assert long - short < LIMIT_BYTES

@@ -186,8 +186,12 @@ def test_a_question_that_was_lost_before_says_nothing_of_now(api: Service, page:
     expect(page.locator(".doing")).to_have_text(re.compile("Next in the queue"))
     one = re.compile(r"/animations/anm_[0-9a-z]+$")
     held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
     with page.expect_request(one):  # for its place in the queue
-        page.route(one, lambda route: held.append(route))
+        page.route(one, hold)
     claim = api.job_store.claim(only_animation(api)["id"], "a worker")
     assert claim
     expect(page.locator("#stage-title")).to_have_text("Animating")

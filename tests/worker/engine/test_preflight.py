@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from api.web_files import SAMPLES, WebFiles
 from model.inference.animator import Animator
 from worker import media, pictures
 from worker.engine.animation import animate_video
@@ -52,6 +53,16 @@ def test_it_says_what_the_animation_does(source: Path, short_clip: Path, animato
     assert found.estimate.frames_per_second == pytest.approx(16 / found.estimate.seconds, rel=0.1)
     frames = [pictures.load_image(path).astype(int) for path in sorted(tmp_path.glob("*.png"))]
     assert min(np.abs(pixels(found) - frame).mean() for frame in frames) < 0.2, "the preview is one of its frames"
+
+
+def test_no_sample_pair_is_a_poor_match(animator: Animator) -> None:
+    files = WebFiles()
+    levels = {
+        pair["id"]: look(SAMPLES / pair["source_image"], SAMPLES / pair["driving_video"], animator).mismatch.level
+        for pair in files.pairs
+    }
+    assert len(levels) >= 3
+    assert "poor" not in levels.values(), levels
 
 
 def test_faces_are_told_also_when_the_square_is_given(source: Path, short_clip: Path, animator: Animator) -> None:
