@@ -55,6 +55,7 @@ def test_it_says_what_the_animation_does(source: Path, short_clip: Path, animato
     assert min(np.abs(pixels(found) - frame).mean() for frame in frames) < 0.2, "the preview is one of its frames"
 
 
+@pytest.mark.timeout(300)
 def test_no_sample_pair_is_a_poor_match(animator: Animator) -> None:
     files = WebFiles()
     levels = {
