@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 PYTEST ?= $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up check format docs test test-slow fuzz chaos bench lock clean
+.PHONY: help demo up check format docs test test-slow fuzz chaos bench lock licences sbom wheel release clean
 
 help: ## Print this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -22,6 +22,7 @@ check: $(READY) docs ## Format, lint, types, import rules, the documents
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+	$(BIN)/python -m release.audit
 
 docs: $(READY) ## Build the documentation site (build/docs/site); dead links and the like fail
 	$(BIN)/python -m docs.site
@@ -48,7 +49,19 @@ bench: $(READY) ## Measure the model here: frames/s, where the time goes, share 
 	$(BIN)/python -m benchmarks.pipeline --save $(or $(B),--bundle avatars-256)
 
 lock: $(READY) ## Write requirements.lock from what is installed
-	$(BIN)/pip freeze --exclude-editable | sed 's/+cpu//' | grep -vE '^(animato|pip)\b' > requirements.lock
+	$(BIN)/pip freeze --exclude-editable | sed 's/+cpu//' | grep -vE '^(animato|pip)( @|==)' > requirements.lock
+
+licences: $(READY) ## Write docs/licences.md from what the locked packages say of themselves
+	$(BIN)/python -m release.licences
+
+sbom: $(READY) ## Write the bill of materials of the locked packages (dist/animato.cdx.json, CycloneDX)
+	$(BIN)/python -m release.sbom dist/animato.cdx.json
+
+wheel: $(READY) ## Build wheel and source archive of the commit into dist/, two times, and compare
+	$(BIN)/python -m release.building
+
+release: $(READY) ## Make a release: VERSION=1.2.3, DRY_RUN=1 to only try (CONTRIBUTING.md)
+	$(BIN)/python -m release $(VERSION) $(if $(DRY_RUN),--dry-run)
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .ruff_cache .import_linter_cache build *.egg-info

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
+from importlib.metadata import version
 
 import anyio
 import anyio.to_thread
@@ -80,7 +81,7 @@ def create_app(settings: Settings | None = None, api_settings: ApiSettings | Non
 
     app = FastAPI(
         title="Animato",
-        version="0.1.0",
+        version=version("animato"),
         description=_DESCRIPTION,
         lifespan=lifespan,
         # The pages that show the document load scripts from other hosts.
