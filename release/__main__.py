@@ -1,8 +1,8 @@
 """A release: `python -m release 1.2.3 [--dry-run]` (`make release VERSION=1.2.3 DRY_RUN=1`).
 
 Checks, then works in a clone: version and changelog, one commit, wheel and source archive built twice and compared,
-bill of materials, hashes. Only when all of that is there does the commit come back into this checkout, with its tag; a dry
-run leaves the checkout as it was. Nothing is pushed or uploaded.
+bill of materials, hashes. Only when all of that is there does the commit come back into this checkout, with its tag; a
+dry run leaves the checkout as it was. Nothing is pushed or uploaded.
 """
 
 from __future__ import annotations
