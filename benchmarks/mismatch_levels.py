@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from model.inference.animator import Animator
     from model.networks.keypoints import Keypoints
 
-_TURNS_DEG = (0, 10, 20, 30, 45)
+_TURNS_DEG = (0, 10, 20, 30, 45, 90)
 _OWN_FRAMES = (0.1, 0.5, 0.9)
 """Of a clip's length: which frames of it serve as pictures."""
 _APART = 0.2
