@@ -229,9 +229,9 @@ def job_input() -> JobInput:
 
 @pytest.fixture(scope="session")
 def short_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The first 16 frames of the sample clip, with its sound."""
+    """The first 16 frames of a drawn clip, with its sound."""
     path = tmp_path_factory.mktemp("clip") / "short.mp4"
-    sample = REPOSITORY / "api" / "samples" / "driving.mp4"
+    sample = REPOSITORY / "tests" / "samples" / "driving.mp4"
     facts = media.probe_video(sample, UNLIMITED)
     first = next(iter(media.read_frames(sample, facts, batch_frames=16, limits=UNLIMITED)))
     media.write_video(path, [first], fps=Fraction(25), width=256, height=256, audio_from=sample)

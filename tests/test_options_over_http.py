@@ -21,7 +21,7 @@ from tests.test_main_road import running
 from worker import media, pictures
 from worker.settings import UNLIMITED
 
-SAMPLES = REPOSITORY / "api" / "samples"
+SAMPLES = REPOSITORY / "tests" / "samples"
 Animate = Callable[..., tuple[dict[str, Any], np.ndarray, Path]]
 FRAMES = 4
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.conftest import REPOSITORY
 from tests.test_main_road import SAMPLES, Service
 from tests.web.conftest import OpenPage, assert_accessible, whole_service
 from worker import media, pictures
@@ -161,7 +162,7 @@ def drag(page: Page, what: object, *, by: tuple[int, int]) -> None:
 
 @pytest.mark.timeout(300)
 def test_one_of_several_people_is_chosen(service: Service, open_page: OpenPage, clip: Path, tmp_path: Path) -> None:
-    head_HWC = pictures.load_image(SAMPLES / "source.png")
+    head_HWC = pictures.load_image(REPOSITORY / "tests" / "samples" / "source.png")
     picture_HWC = np.full((360, 830, 3), 120, np.uint8)
     for left, side in ((10, 320), (340, 260), (620, 200)):
         picture_HWC[20 : 20 + side, left : left + side] = pictures.resized(head_HWC, side, side)

@@ -23,7 +23,7 @@ from worker.provenance import Provenance
 from worker.result_formats import RESULT_FORMATS, FormatName
 from worker.settings import UNLIMITED
 
-SOUND = REPOSITORY / "api" / "samples" / "driving.mp4"
+SOUND = REPOSITORY / "tests" / "samples" / "driving.mp4"
 FORMATS: tuple[FormatName, ...] = get_args(FormatName)
 MADE = Provenance(model="avatars-256", bundle_sha256="0123abcd" * 8, animation_id="anm_01m83k4bvvaqabwkap25mgbskn")
 AI = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"

@@ -17,7 +17,7 @@ from worker.result_formats import RESULT_FORMATS, FormatName, views_of
 from worker.settings import UNLIMITED
 
 NTSC = Fraction(30000, 1001)
-SOUND = REPOSITORY / "api" / "samples" / "driving.mp4"
+SOUND = REPOSITORY / "tests" / "samples" / "driving.mp4"
 COLOURS = [(230, 40, 30), (30, 200, 60), (40, 60, 220), (128, 128, 128), (250, 250, 250)]
 
 

@@ -20,4 +20,4 @@ def animator() -> Animator:
 
 @pytest.fixture(scope="session")
 def source() -> Path:
-    return REPOSITORY / "api" / "samples" / "source.png"
+    return REPOSITORY / "tests" / "samples" / "source.png"

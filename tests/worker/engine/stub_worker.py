@@ -10,11 +10,13 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from worker import catalog
 from worker.engine import tasks
 
 queue = tasks.queue
@@ -68,4 +70,9 @@ def _animator(model_name: str) -> Any:
     return CopyingAnimator(Behaviour(model_name.replace("-", "_"), tasks.settings.data_dir))
 
 
+def _found(_model_name: str, folders: Sequence[Path]) -> catalog.ModelFacts:
+    return catalog.find_model("avatars-256", folders)
+
+
 tasks.process.animator = _animator
+tasks.find_model = _found  # results say which bundle made them
