@@ -30,7 +30,7 @@ _FLAGS = (
 def picture_of_a_run(page: Page, url: str) -> bytes:
     """Animate the first sample pair, stop at `_MOMENT_S`, and return a PNG of the stage."""
     page.goto(url)
-    page.locator("[data-sample=eyes]").click()
+    page.locator("[data-sample=bun]").click()
     page.locator("#start:focus").wait_for()
     page.locator("summary").click()
     for view in ("comparison", "keypoints", "flow", "occlusion"):
