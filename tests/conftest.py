@@ -9,6 +9,7 @@ import os
 # One thread a process: the tests run side by side, and torch's threads spin while they wait for a busy core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -37,6 +38,12 @@ S3_KEYS = {"AWS_ACCESS_KEY_ID": "animato-test", "AWS_SECRET_ACCESS_KEY": "animat
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_configure() -> None:
+    """A shell's background jobs ignore Ctrl-C, and so would every command that a test starts and interrupts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> SharedScheduling:
     """Who runs what, when several processes share the tests."""
     return SharedScheduling(config, log)

@@ -17,7 +17,7 @@ from tests.conftest import REPOSITORY, wait_until
 from worker import media, pictures
 from worker.settings import UNLIMITED
 
-SOURCE = REPOSITORY / "api" / "samples" / "source.png"
+SOURCE = REPOSITORY / "tests" / "samples" / "source.png"
 GOLDEN = REPOSITORY / "tests" / "golden"
 # To look for faces takes as long as to animate: for tests of something else.
 WHOLE = ("--source-crop", "none", "--driving-crop", "none")

@@ -18,7 +18,7 @@ from tests.conftest import REPOSITORY, wait_until
 from worker.preflights import PreflightLine
 from worker.settings import Settings
 
-SOURCE = REPOSITORY / "api" / "samples" / "source.png"
+SOURCE = REPOSITORY / "tests" / "samples" / "source.png"
 PATIENCE_S = 100.0
 
 

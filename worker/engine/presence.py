@@ -24,6 +24,7 @@ class Presence:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._next_s = 0.0
+        self._has_ended = False
 
     @cached_property
     def _store(self) -> JobStore:
@@ -31,7 +32,7 @@ class Presence:
 
     def beat(self) -> None:
         """Called every few seconds; tells of us as often as is needed."""
-        if time.monotonic() < self._next_s:
+        if self._has_ended or time.monotonic() < self._next_s:  # the timer goes on until the process has gone
             return
         self._next_s = time.monotonic() + _EVERY_S
         try:
@@ -41,6 +42,7 @@ class Presence:
 
     def end(self) -> None:
         """Called when the worker ends in good order; the entry of one that is killed dies with time."""
+        self._has_ended = True
         try:
             self._store.dismiss_worker(process_name())
         except QueueUnavailable:
