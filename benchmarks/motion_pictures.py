@@ -51,12 +51,12 @@ def smoothing_picture() -> str:
 
 def paste_back_picture() -> None:
     """Two heads in a wide picture; the smaller one is animated inside it."""
-    head_HWC = pictures.load_image(ROOT / "api" / "samples" / "source.png")
+    head_HWC = pictures.load_image(ROOT / "tests" / "samples" / "source.png")
     wide_HWC = np.empty((330, 620, 3), np.uint8)
     wide_HWC[:] = np.linspace((70, 110, 150), (190, 200, 180), 330, dtype=np.float64)[:, None].astype(np.uint8)
     wide_HWC[37:293, 20:276] = head_HWC
     wide_HWC[100:300, 380:580] = pictures.resized(head_HWC[:, ::-1], 200, 200)
-    driving = ROOT / "api" / "samples" / "driving.mp4"
+    driving = ROOT / "tests" / "samples" / "driving.mp4"
     facts = media.probe_video(driving, UNLIMITED)
     animator = WorkerProcess(Settings()).animator("avatars-256")
     with tempfile.TemporaryDirectory() as name:
@@ -86,7 +86,7 @@ def paste_back_picture() -> None:
 
 def views_picture() -> None:
     """The four views of the moment of the sample pair at which most had to be invented."""
-    source, driving = (ROOT / "api" / "samples" / name for name in ("source.png", "driving.mp4"))
+    source, driving = (ROOT / "tests" / "samples" / name for name in ("source.png", "driving.mp4"))
     facts = media.probe_video(driving, UNLIMITED)
     frames_THWC = np.concatenate(list(media.read_frames(driving, facts, batch_frames=16)))[::4]
     with tempfile.TemporaryDirectory() as name:
