@@ -119,6 +119,7 @@ def running_s3(folder: Path) -> Iterator[Settings]:
     arguments = [program, "-logtostderr=true", "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
     arguments += [f"-{name}.port={ports[name]}" for name in ("master", "volume", "filer", "s3")]
     arguments += ["-webdav=false", "-admin.ui=false", "-master.telemetry=false"]
+    arguments += ["-s3.port.iceberg=0", "-s3.port.lance=0"]  # else at ports that every such server wants
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(
             arguments, env={**os.environ, **S3_KEYS, "S3_BUCKET": "animations"}, stdout=log, stderr=log
