@@ -21,7 +21,7 @@ def main() -> None:
         gpu_against_panel(_read("gpu-h200-against.json")),
         gpu_panel("vox-256, H200", _read("gpu-h200-vox-256.json"), "vox-256"),
         gpu_panel("avatars-256 (10 keypoints), H200", _read("gpu-h200-avatars-256.json"), "avatars-256"),
-        cpu_panel("vox-256, 2 cores of a Xeon, bf16", _read("pipeline-xeon-2-cores-vox-256-bf16.json")),
+        cpu_panel("vox-256, 2 cores of a Xeon, bf16", _read("pipeline-xeon-2-cores-quiet-vox-256-bf16.json")),
     ]
     draw_chart(panels).save(parser.parse_args().output, optimize=True)
 
