@@ -23,9 +23,10 @@ from model.networks.assembly import Networks, assemble
 from model.training.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint
 from model.training.errors import TrainingError
 
-# What rounding the weights may make of frames, in decibels. Not the largest difference: the frames tried are noise,
-# which a detector has never seen, and where a keypoint moves by a pixel the sharp edges of a trained network move too.
-_LOWEST_PSNR_DB = {"fp32": 100.0, "fp16": 40.0}
+# What rounding the weights may make of frames: the lowest PSNR in decibels, and the largest mean difference of colours in
+# [0, 1]. Not the largest difference of all: the frames tried are noise, which a detector has never seen, and where a
+# keypoint moves by a pixel the sharp edges of a trained network move too.
+_TOLERANCE = {"fp32": (110.0, 1e-6), "fp16": (40.0, 0.002)}
 _NUM_TRIALS = 4
 
 
@@ -81,12 +82,14 @@ def refuse_difference(networks: Networks, stored: Networks, config: ModelConfig,
     with torch.inference_mode():
         difference_BCHW = _draw(networks, source_BCHW, driving_BCHW) - _draw(stored, source_BCHW, driving_BCHW)
     psnr_db = -10 * difference_BCHW.double().square().mean().log10().item()
-    lowest_db = _LOWEST_PSNR_DB["fp16" if half else "fp32"]
+    mean = difference_BCHW.abs().mean().item()
+    lowest_db, largest_mean = _TOLERANCE["fp16" if half else "fp32"]
     # Written so that NaN, which compares false, is refused.
-    if not psnr_db >= lowest_db:
+    if not (psnr_db >= lowest_db and mean <= largest_mean):
         raise TrainingError(
             "export_differs",
-            f"The bundle draws frames that differ from the run's: PSNR {psnr_db:.1f} dB, {lowest_db:.0f} are needed.",
+            f"The bundle draws frames that differ from the run's: PSNR {psnr_db:.1f} dB, mean {mean:.5f} "
+            f"(allowed {lowest_db:.0f} dB and {largest_mean:g}).",
             "Export without half precision." if half else "",
         )
 

@@ -58,7 +58,7 @@ def test_a_bundle_that_half_precision_spoils_is_kept_in_full(tmp_path: Path, mon
     run_training(tiny_run(num_steps=1, sample_every=1), ShiftedBlobs(), run)
     output = tmp_path / "out"
     output.mkdir()
-    monkeypatch.setattr(export, "_LOWEST_PSNR_DB", export._LOWEST_PSNR_DB | {"fp16": float("inf")})
+    monkeypatch.setattr(export, "_TOLERANCE", export._TOLERANCE | {"fp16": (float("inf"), 0.0)})
     keep(run, output)
     assert sorted(path.name for path in output.iterdir()) == ["avatars-64-fp32", "avatars-64.jsonl", "avatars-64.png"]
     assert load_bundle(output / "avatars-64-fp32").info.dtype == "fp32"

@@ -65,7 +65,7 @@ def test_without_the_average(run: Path, tmp_path: Path) -> None:
 def test_a_bundle_that_draws_something_else_is_refused(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "_LOWEST_PSNR_DB", {"fp16": float("inf")})
+    monkeypatch.setattr(export, "_TOLERANCE", {"fp16": (float("inf"), 0.0)})
     with pytest.raises(TrainingError) as refusal:
         export_bundle(run, tmp_path / "tiny", half=True)
     assert refusal.value.code == "export_differs"
