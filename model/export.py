@@ -23,8 +23,8 @@ from model.networks.assembly import Networks, assemble
 from model.training.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint
 from model.training.errors import TrainingError
 
-# What rounding the weights may make of frames: the lowest PSNR in decibels, and the largest mean difference of colours in
-# [0, 1]. Not the largest difference of all: the frames tried are noise, which a detector has never seen, and where a
+# What rounding the weights may make of frames: the lowest PSNR in decibels, and the largest mean difference of colours
+# in [0, 1]. Not the largest difference of all: the frames tried are noise, which a detector has never seen, and where a
 # keypoint moves by a pixel the sharp edges of a trained network move too.
 _TOLERANCE = {"fp32": (110.0, 1e-6), "fp16": (40.0, 0.002)}
 _NUM_TRIALS = 4
