@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
@@ -39,6 +40,7 @@ from worker.redis_client import connect
 from worker.settings import Settings
 from worker.storage import open_storage
 
+_SWITCH_INTERVAL_S = 0.0005
 _DESCRIPTION = """Animate a picture like a video: send both, poll, download.
 
 Errors are `application/problem+json` with a stable `code` (docs/api.md has the table)."""
@@ -53,6 +55,9 @@ def create_app(settings: Settings | None = None, api_settings: ApiSettings | Non
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         logs.configure(settings.log_level)
+        # A request goes back and forth between the event loop and threads that ask Redis; beside a busy thread each way
+        # would wait for up to Python's 5 ms.
+        sys.setswitchinterval(_SWITCH_INTERVAL_S)
         tracing.set_up("animato-api")
         with ExitStack() as stack:
             app.state.services = services = await anyio.to_thread.run_sync(

@@ -48,7 +48,7 @@ class Services:
     metrics: ApiMetrics
 
 
-def _services(request: Request) -> Services:
+async def _services(request: Request) -> Services:
     return request.app.state.services
 
 
@@ -132,7 +132,7 @@ LinkedJobDep = Annotated[Job, Depends(_linked_job)]
 """The animation that is meant, for its owner or for whoever has a signed link to this file of it."""
 
 
-def _wait_s(
+async def _wait_s(
     request: Request,
     services: ServicesDep,
     prefer: Annotated[  # noqa: ARG001 - for the OpenAPI document; the header may come several times

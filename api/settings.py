@@ -29,7 +29,8 @@ class ApiSettings(BaseSettings):
 
     upload_dir: Path | None = None
     """Where uploads lie until they are stored; unset: `<data_dir>/uploads`."""
-    uploads_at_once: int = Field(default=16, ge=1)
+    uploads_at_once: int = Field(default=64, ge=1)
+    """They go to disk piece by piece: more of them need disk, not memory."""
     upload_total_timeout_s: float = Field(default=120.0, gt=0)
     upload_min_bytes_per_s: int = Field(default=16 * KIB, ge=1)
     upload_grace_s: float = Field(default=10.0, ge=0)

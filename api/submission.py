@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
+import anyio.to_thread
 from fastapi import Request
 from pydantic import ValidationError
 
@@ -212,7 +214,8 @@ async def store_inputs(services: Services, form: ReceivedForm, job_input: JobInp
     for key, name in names.items():
         if key and name in form.files:
             file = form.files[name]
-            await in_thread(services.storage.put_file, key, file.path, file.media_type)
+            put = partial(services.storage.put_file, key, file.path, file.media_type)
+            await anyio.to_thread.run_sync(put, limiter=services.uploads.stores)
     if motion is not None and motion.result is not None:
         try:
             await in_thread(services.storage.copy, motion.result.key, job_input.driving_key)

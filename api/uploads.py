@@ -30,6 +30,8 @@ from worker.media_probe import probe_video
 from worker.picture_probe import probe_image
 from worker.settings import MediaLimits
 
+_STORES_AT_ONCE = 8
+
 T = TypeVar("T")
 log = logs.get_logger(__name__)
 
@@ -68,13 +70,18 @@ class UploadDesk:
     settings: ApiSettings
     media_limits: MediaLimits
     uploads: int = 0
+    expected_bytes: int = 0
+    """Announced by uploads that are under way, and not yet here."""
     probes: anyio.CapacityLimiter = field(init=False)
     fetches: anyio.CapacityLimiter = field(init=False)
     """Threads that wait for other hosts: not those that requests wait for."""
+    stores: anyio.CapacityLimiter = field(init=False)
+    """Threads that wait for the disk or the storage with a large file, likewise."""
 
     def __post_init__(self) -> None:
         self.probes = anyio.CapacityLimiter(self.settings.probes_at_once)
         self.fetches = anyio.CapacityLimiter(self.settings.uploads_at_once)
+        self.stores = anyio.CapacityLimiter(_STORES_AT_ONCE)
 
     @asynccontextmanager
     async def receive(
@@ -87,10 +94,11 @@ class UploadDesk:
             )
         self.uploads += 1
         try:
-            self.check_disk(int(request.headers.get("content-length", "0")))
+            announced_bytes = int(request.headers.get("content-length", "0"))
+            self.check_disk(announced_bytes)
             folder = Path(tempfile.mkdtemp(dir=self.folder))
             try:
-                yield await self._read(request, folder, fields, file_parts)
+                yield await self._read(request, announced_bytes, folder, fields, file_parts)
             finally:
                 with anyio.CancelScope(shield=True):
                     await anyio.to_thread.run_sync(lambda: shutil.rmtree(folder, ignore_errors=True))
@@ -114,17 +122,26 @@ class UploadDesk:
             raise PartRejected(field, error) from error
 
     async def _read(
-        self, request: Request, folder: Path, fields: Collection[str], file_parts: Collection[str]
+        self,
+        request: Request,
+        announced_bytes: int,
+        folder: Path,
+        fields: Collection[str],
+        file_parts: Collection[str],
     ) -> ReceivedForm:
         settings = self.settings
         limits = FormLimits(
             max_parts=settings.max_parts, field_max_bytes=settings.field_max_bytes, media=self.media_limits
         )
         reader = FormReader(request.headers.get("content-type", ""), folder, fields, limits, file_parts)
-        received_bytes = 0
+        received_bytes, to_come_bytes = 0, announced_bytes
+        self.expected_bytes += to_come_bytes
         try:
             async for chunk in _timed(request.stream(), settings):
                 received_bytes += len(chunk)
+                came_bytes = min(len(chunk), to_come_bytes)  # without a Content-Length nothing was expected
+                to_come_bytes -= came_bytes
+                self.expected_bytes -= came_bytes
                 # A body with a Content-Length was refused before; this is for one without.
                 if received_bytes > settings.body_max_bytes:
                     raise TooLarge(f"The body has more than {settings.body_max_bytes} bytes.")
@@ -133,6 +150,7 @@ class UploadDesk:
         except OSError as error:
             raise disk_problem(error) from error
         finally:
+            self.expected_bytes -= to_come_bytes
             reader.close()
         log.info(
             "upload_received",
@@ -142,8 +160,8 @@ class UploadDesk:
         return ReceivedForm(folder=folder, files=reader.files, fields=reader.fields)
 
     def check_disk(self, announced_bytes: int) -> None:
-        """Raise Unavailable when the disk has no room for so many bytes more."""
-        free_bytes = shutil.disk_usage(self.folder).free
+        """Raise Unavailable when the disk has no room for so many bytes more, with what is still to come of others."""
+        free_bytes = shutil.disk_usage(self.folder).free - self.expected_bytes
         if free_bytes - announced_bytes < self.settings.disk_reserve_bytes:
             log.error("disk_full", free_bytes=free_bytes, announced_bytes=announced_bytes)
             raise _disk_full()

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from worker.confinement import stand_back_as_a_session
+
 _PR_SET_PDEATHSIG = 1
 _STABLE_AFTER_S = 60.0
 _BACKOFF_MAX_S = 30.0
@@ -29,13 +31,16 @@ class Child:
         *,
         dies_with_us: signal.Signals,
         pass_fds: Sequence[int] = (),
+        niceness: int = 0,
     ) -> None:
+        """`niceness`: by how much it and its children stand back behind others that want the processor, as `nice`."""
         self.name = name
         self.log_path = log_path
         self._arguments = list(arguments)
         self._environment = environment
         self._dies_with_us = dies_with_us
         self._pass_fds = tuple(pass_fds)
+        self._niceness = niceness
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at_s = 0.0
         self._pause_s = 0.5
@@ -54,7 +59,7 @@ class Child:
                 stderr=log,
                 start_new_session=True,
                 pass_fds=self._pass_fds,
-                preexec_fn=_die_with_parent(self._dies_with_us),
+                preexec_fn=_settle(self._dies_with_us, self._niceness),
             )
         self._started_at_s = time.monotonic()
 
@@ -98,10 +103,18 @@ class Child:
         return ended
 
 
-def _die_with_parent(number: signal.Signals) -> Callable[[], None]:
-    """For the new process: have the kernel send it `number` when the supervisor is gone, however that came."""
+def _settle(number: signal.Signals, niceness: int) -> Callable[[], None]:
+    """For the new process: have the kernel send it `number` when the supervisor is gone, however that came; be nice."""
     prctl = getattr(ctypes.CDLL(None), "prctl", None)  # Linux only
-    return lambda: prctl(_PR_SET_PDEATHSIG, number) if prctl else None
+
+    def settle() -> None:
+        if prctl:
+            prctl(_PR_SET_PDEATHSIG, number)
+        if niceness:
+            os.nice(niceness)
+            stand_back_as_a_session()
+
+    return settle
 
 
 def _exit_reason(code: int) -> str:

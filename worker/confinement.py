@@ -61,7 +61,20 @@ def confine(limits: Limits) -> None:
         with suppress(OSError, ValueError):
             resource.setrlimit(kind, (soft, soft + 1 if name == "RLIMIT_CPU" and soft == ceiling else soft))
     if sys.platform == "linux":
+        stand_back_as_a_session()
         _give_up_privileges()
+
+
+def stand_back_as_a_session() -> None:
+    """Let the niceness of this process count, which has just begun a session of its own.
+
+    Where the kernel groups processes by session (sched(7), autogroup), a niceness counts within the session only;
+    that of a new session is 0, and its file is this one.
+    """
+    niceness = os.getpriority(os.PRIO_PROCESS, 0)
+    if niceness > 0:
+        with suppress(OSError), open("/proc/self/autogroup", "w") as group:
+            group.write(str(niceness))
 
 
 def _give_up_privileges() -> None:

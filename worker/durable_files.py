@@ -11,9 +11,12 @@ import os
 import re
 import secrets
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
+
+T = TypeVar("T")
 
 UNFINISHED = re.compile(r"#\d+$")
 """The end of a file's name until it is complete: obstore lists no such file, and no key can look like it."""
@@ -28,15 +31,45 @@ def write_durably(root: Path, key: str, content: BinaryIO) -> None:
 
     Raises ValueError for a key that could lead elsewhere, OSError (a full disk) with nothing changed.
     """
+    _put(root, key, lambda unfinished: _copy(content, unfinished))
+
+
+def keep_durably(root: Path, key: str, file: Path) -> None:
+    """The same with a finished file that nobody changes any more: on one disk a second name for it, not a copy.
+
+    Raises as `write_durably`.
+    """
+
+    def link_or_copy(unfinished: Path) -> None:
+        try:
+            _in_its_folder(unfinished, lambda: os.link(file, unfinished, follow_symlinks=False))
+        except FileNotFoundError:
+            raise
+        except OSError:  # another disk, or one without hard links
+            with file.open("rb") as content:
+                _copy(content, unfinished)
+            return
+        with unfinished.open("rb") as linked:
+            os.fsync(linked.fileno())
+
+    _put(root, key, link_or_copy)
+
+
+def _copy(content: BinaryIO, unfinished: Path) -> None:
+    with _in_its_folder(unfinished, lambda: unfinished.open("xb")) as file:
+        shutil.copyfileobj(content, file, _CHUNK_BYTES)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _put(root: Path, key: str, make: Callable[[Path], None]) -> None:
+    """Have `make` write a complete file that is on the disk, and give it its name."""
     if not _KEY.fullmatch(key):
         raise ValueError(f"{key!r} has an illegal part")
     path = root / key
     unfinished = path.with_name(f"{path.name}#{secrets.randbits(63)}")
     try:
-        with _created(unfinished) as file:
-            shutil.copyfileobj(content, file, _CHUNK_BYTES)
-            file.flush()
-            os.fsync(file.fileno())
+        make(unfinished)
         os.replace(unfinished, path)
     except BaseException:
         with suppress(OSError):
@@ -57,10 +90,10 @@ def flush_names(root: Path, path: Path) -> None:
             return
 
 
-def _created(path: Path) -> BinaryIO:
-    """A new file. Its folder may vanish at any moment: the store removes those that a deletion leaves empty."""
+def _in_its_folder(path: Path, create: Callable[[], T]) -> T:
+    """Create `path`. Its folder may vanish at any moment: the store removes those that a deletion leaves empty."""
     for _ in range(_TRIES):
         path.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
-            return path.open("xb")
+            return create()
     raise FileNotFoundError(path.parent)

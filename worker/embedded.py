@@ -33,8 +33,13 @@ from worker.settings import Settings
 _API_ARGUMENTS = (
     *("-m", "uvicorn", "--factory", "api.app:create_app"),
     *("--no-access-log", "--timeout-graceful-shutdown", "10"),  # the API logs its requests itself
+    # Longer than clients and proxies keep an idle connection (nginx and others: 60 s): who closes first never loses a
+    # request that is just being sent.
+    *("--timeout-keep-alive", "75"),
 )
 _LANE_ARGUMENTS = ("-m", "worker.engine.preflight_lane")
+_BEHIND_THE_API = 10
+"""Niceness of what computes: an animation that runs a few per cent longer is not noticed, an answer that waits is."""
 _WORKER_ARGUMENTS = ("-m", "celery", "-A", "worker.engine.tasks", "worker", "--without-gossip", "--without-mingle")
 
 
@@ -79,6 +84,7 @@ class Stack:
                 environment,
                 logs / "worker.log",
                 dies_with_us=signal.SIGKILL,
+                niceness=_BEHIND_THE_API,
             )
             self._lane = Child(
                 "preflight lane",
@@ -86,6 +92,7 @@ class Stack:
                 environment,
                 logs / "preflight.log",
                 dies_with_us=signal.SIGKILL,
+                niceness=_BEHIND_THE_API,
             )
             self._api = Child(
                 "API",
@@ -168,6 +175,9 @@ def _listen(host: str, port: int) -> Iterator[socket.socket]:
     )
     with socket.socket(family, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Accepted connections inherit it. uvicorn takes what comes by `--fd` for unix sockets, so nobody else sets it;
+        # and the body of an answer then waits some 40 ms for the acknowledgement of its headers.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             listener.bind((host, port))
         except OSError as error:

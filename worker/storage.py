@@ -21,7 +21,7 @@ import obstore.exceptions
 import obstore.store
 from typing_extensions import override
 
-from worker.durable_files import UNFINISHED, flush_names, write_durably
+from worker.durable_files import UNFINISHED, flush_names, keep_durably, write_durably
 from worker.errors import StorageUnavailable
 from worker.settings import Settings
 
@@ -59,7 +59,7 @@ class Storage(Protocol):
     """
 
     def put_file(self, key: str, path: Path, media_type: str) -> None:
-        """Store a file whole or not at all; on return it is durable."""
+        """Store a file whole or not at all; on return it is durable. The file may be removed then, not changed."""
         ...
 
     def fetch(self, key: str, path: Path) -> None:
@@ -129,10 +129,10 @@ class ObjectStorage(Storage):
 
     @override
     def put_file(self, key: str, path: Path, media_type: str) -> None:
-        with path.open("rb") as file, self._timed("put"), _errors_translated(key):
+        with self._timed("put"), _errors_translated(key):
             if self._folder is not None:
                 # A local folder has no place for the media type; it is in the record as well.
-                write_durably(self._folder, key, file)
+                keep_durably(self._folder, key, path)
             else:
                 obstore.put(self._store, key, path, attributes=_attributes(key, media_type))
 

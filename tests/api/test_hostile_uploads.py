@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 
@@ -336,6 +337,24 @@ def test_an_upload_that_takes_too_long(serve: Callable[..., Service], source: by
 
     assert answer.startswith(b"HTTP/1.1 408 ")
     service.assert_nothing_left()
+
+
+def test_uploads_under_way_count_before_they_are_on_the_disk(serve: Callable[..., Service], source: bytes) -> None:
+    service = serve(body_max_bytes=2**60, disk_reserve_bytes=0)
+    announced = f"Content-Length: {int(0.6 * shutil.disk_usage(service.settings.data_dir).free)}"
+    with open_request(service, announced) as first:
+        first.sendall(source)
+        wait_until(lambda: bool(service.uploaded_files()), "the first upload is on its way")
+        with open_request(service, announced) as second:
+            second.sendall(source)
+            answer = read_all(second)
+
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b"disk_full" in answer
+    wait_until(lambda: not service.uploaded_files(), "the first upload has been given up")
+    with open_request(service, announced) as third:
+        third.sendall(source)
+        wait_until(lambda: bool(service.uploaded_files()), "there is room again")
 
 
 def test_too_many_uploads_at_once(serve: Callable[..., Service], files: Files, source: bytes) -> None:

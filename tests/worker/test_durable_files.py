@@ -6,19 +6,23 @@ import io
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import REPOSITORY
-from worker.durable_files import write_durably
+from worker.durable_files import keep_durably, write_durably
 from worker.settings import Settings
 from worker.storage import open_storage
 
 
+@pytest.mark.parametrize("kept", ["written", "linked", "copied"])
 def test_the_bytes_are_flushed_before_the_name_and_the_name_before_the_answer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: str
 ) -> None:
+    received = tmp_path.with_name(f"{tmp_path.name}-received")
+    received.write_bytes(b"12345")
     steps: list[str] = []
     fsync, replace = os.fsync, os.replace
 
@@ -34,7 +38,12 @@ def test_the_bytes_are_flushed_before_the_name_and_the_name_before_the_answer(
 
     monkeypatch.setattr(os, "fsync", flushed)
     monkeypatch.setattr(os, "replace", renamed)
-    write_durably(tmp_path, "animations/a/source", io.BytesIO(b"12345"))
+    if kept == "written":
+        write_durably(tmp_path, "animations/a/source", io.BytesIO(b"12345"))
+    else:
+        if kept == "copied":
+            monkeypatch.setattr(os, "link", _no_links)
+        keep_durably(tmp_path, "animations/a/source", received)
 
     assert steps == [
         "file of 5",
@@ -44,6 +53,33 @@ def test_the_bytes_are_flushed_before_the_name_and_the_name_before_the_answer(
         "folder .",
     ]
     assert (tmp_path / "animations/a/source").read_bytes() == b"12345"
+
+
+def _no_links(*_: object, **__: object) -> None:
+    raise PermissionError("this file system has no hard links")
+
+
+def test_a_finished_file_is_not_copied_on_one_disk(tmp_path: Path) -> None:
+    received = tmp_path / "received"
+    received.write_bytes(b"12345")
+    keep_durably(tmp_path / "objects", "a/b", received)
+
+    assert received.samefile(tmp_path / "objects/a/b")
+    received.unlink()
+    assert (tmp_path / "objects/a/b").read_bytes() == b"12345"
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="no second file system")
+def test_a_finished_file_of_another_disk_is_copied(tmp_path: Path) -> None:
+    with tempfile.NamedTemporaryFile(dir="/dev/shm") as received:
+        if os.stat(received.name).st_dev == tmp_path.stat().st_dev:
+            pytest.skip("both are on one file system")
+        received.write(b"12345")
+        received.flush()
+        keep_durably(tmp_path, "a/b", Path(received.name))
+
+    assert (tmp_path / "a/b").read_bytes() == b"12345"
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["b"]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from worker import media, pictures
 from worker.engine.subjects import (
     Box,
     find_faces,
+    find_faces_of_each,
     follow_faces,
     looked_at_size,
     moving_box,
@@ -99,7 +100,7 @@ def cut_driving(
         return Cut(given)
     numbers, samples_THWC = _samples(path, facts, limits)
     factor = width / samples_THWC.shape[2]
-    people = follow_faces([find_faces(sample) for sample in samples_THWC]) if faces else []
+    people = follow_faces(find_faces_of_each(list(samples_THWC))) if faces else []
     # Who is seen once in a while is an error of the detector, or nobody to follow.
     people = [person for person in people if sum(map(bool, person)) >= _LEAST_SEEN * len(samples_THWC)]
     places = [[box.scaled(factor) for box in person if box] for person in people]

@@ -8,7 +8,11 @@ Shapes: T frames, H W height and width, C channels.
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,8 +28,13 @@ LOOKED_AT_PX = 960
 _SURE = 0.1
 """Of the detector's score. What is found with less, from 0 on, may be a badge or a wheel: it counts only by itself."""
 _SMALL_PX = 64
+_MOST_THREADS = 4
 _DROPPED_SHARE = 0.1
 """Of what moves or stands out, at each side: left out of the box."""
+
+
+_own = threading.local()
+_loading = threading.Lock()
 
 
 class Box(NamedTuple):
@@ -63,6 +72,13 @@ def find_faces(picture_HWC: NDArray[np.uint8]) -> list[Box]:
     sure = [box for box, score in zip(found, scores, strict=True) if score >= _SURE]
     boxes = [Box(box.left(), box.top(), box.right() + 1, box.bottom() + 1) for box in sure or found]
     return sorted(boxes, key=lambda box: box.side, reverse=True)
+
+
+def find_faces_of_each(pictures: Sequence[NDArray[np.uint8]]) -> list[list[Box]]:
+    """As `find_faces` of each, several at a time: dlib searches in one thread and lets others run meanwhile."""
+    threads = min(len(pictures), _MOST_THREADS, os.cpu_count() or 1)
+    with ThreadPoolExecutor(threads, "faces") as pool:
+        return list(pool.map(find_faces, pictures))
 
 
 def follow_faces(found: Sequence[Sequence[Box]]) -> list[list[Box | None]]:
@@ -103,10 +119,18 @@ def salient_box(picture_HWC: NDArray[np.uint8]) -> Box | None:
 
 
 @cache
-def _detector() -> Any:
+def _first_detector() -> Any:
     import dlib
 
     return dlib.get_frontal_face_detector()  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _detector() -> Any:
+    """The detector of this thread: it keeps what it makes of a picture in itself. (A copy takes 2 ms, a new one 500.)"""
+    if not hasattr(_own, "detector"):
+        with _loading:
+            _own.detector = deepcopy(_first_detector())
+    return _own.detector
 
 
 def _last(person: Sequence[Box | None]) -> Box:

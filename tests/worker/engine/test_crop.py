@@ -10,7 +10,7 @@ import pytest
 
 from worker import media, pictures
 from worker.engine.crop import cut_driving, cut_source, face_square
-from worker.engine.subjects import Box, find_faces, follow_faces, looked_at_size
+from worker.engine.subjects import Box, find_faces, find_faces_of_each, follow_faces, looked_at_size
 from worker.errors import InvalidOptions
 from worker.settings import UNLIMITED
 from worker.squares import Square
@@ -58,6 +58,14 @@ def test_what_is_hardly_a_face_counts_only_by_itself(head: np.ndarray) -> None:
     assert len(detector(both, 0)) == 2, "the detector itself takes both for faces"
     (found,) = find_faces(both)
     assert found.left > 480
+
+
+def test_several_pictures_at_once_are_searched_as_one_by_one(head: np.ndarray) -> None:
+    heads = [((head, 20 * number, 10, 256),) * (number % 4 != 3) for number in range(16)]
+    pictures_of_heads = [scene(640, 480, *each) for each in heads]
+    found = find_faces_of_each(pictures_of_heads)
+    assert found == [find_faces(each) for each in pictures_of_heads]
+    assert [len(boxes) for boxes in found] == [1, 1, 1, 0] * 4
 
 
 def test_without_a_face_what_stands_out(head: np.ndarray) -> None:
