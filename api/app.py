@@ -35,6 +35,7 @@ from worker import logs, tracing
 from worker.api_keys import KeyStore
 from worker.job_queue import make_queue, ring
 from worker.job_store import JobStore
+from worker.media_probe import check_ffmpeg
 from worker.preflights import PreflightLine
 from worker.redis_client import connect
 from worker.settings import Settings
@@ -59,6 +60,7 @@ def create_app(settings: Settings | None = None, api_settings: ApiSettings | Non
         # would wait for up to Python's 5 ms.
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         tracing.set_up("animato-api")
+        check_ffmpeg()
         with ExitStack() as stack:
             app.state.services = services = await anyio.to_thread.run_sync(
                 lambda: _open_services(stack, settings, api_settings, numbers)

@@ -23,7 +23,10 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def operations(animator: Animator, networks: Networks, frame_1HWC: NDArray[np.uint8]) -> dict[str, float]:
-    """Return billions of operations for a frame: `plain`, as published; `remaining`, in the animator's networks."""
+    """Return billions of operations for a frame.
+
+    `plain`: as published; `remaining`: in the animator's networks, of them `keypoints`, which are float32 always.
+    """
     networks.keypoint_detector.to(animator.device)
     networks.generator.to(animator.device)
     frame = to_tensor(frame_1HWC, animator.device)
@@ -33,6 +36,7 @@ def operations(animator: Animator, networks: Networks, frame_1HWC: NDArray[np.ui
         "plain": _counted(plain, frame),
         "source_once": _count(lambda: plain._generator.encode(frame)),
         "remaining": _counted(fast, frame),
+        "keypoints": _count(lambda: fast.detect(frame)),
     }
 
 

@@ -56,6 +56,32 @@ def stages(animator: Animator, frames: Frames, rounds: int) -> dict[str, float]:
     return result | {"source_once": 1000 * median_s(lambda: networks.prepare(tensor[:1]), rounds)}
 
 
+def roofline(
+    animator: Animator, frames: Frames, batch: int, counted: dict[str, float], peaks: dict[str, float], fp32_peak: float
+) -> dict[str, Any]:
+    """Return how fast it could be if all that is not a product took no time, and what takes the time instead (CPU).
+
+    `ceiling_frames_per_s`: every product at the peak of its own type. `ms_a_frame`: convolutions and matrix products,
+    and the largest of the rest, as torch's profiler sees them; the source once for all `frames`.
+    """
+    products_g = counted["remaining"] - counted["keypoints"] + counted["source_once"] / len(frames)
+    ceiling_s = products_g / peaks["convolution"] + counted["keypoints"] / fp32_peak
+    animate(animator, frames, batch)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+        animate(animator, frames, batch)
+    spent_ms: dict[str, float] = {}
+    for event in profiler.key_averages():
+        kind = "products" if any(sign in event.key for sign in ("convolution", "mm")) else event.key
+        spent_ms[kind] = spent_ms.get(kind, 0.0) + event.self_cpu_time_total / 1000 / len(frames)
+    products_ms = spent_ms.pop("products")
+    rest = sorted(spent_ms.items(), key=lambda item: item[1], reverse=True)
+    return {
+        "ceiling_frames_per_s": 1 / ceiling_s,
+        "products_share_of_peak": 1000 * ceiling_s / products_ms,
+        "ms_a_frame": {"products": products_ms, "rest": sum(spent_ms.values()), **dict(rest[:8])},
+    }
+
+
 def compare(model: Model, path: Path, frames: Frames, animator: Animator, batch: int, rounds: int) -> dict[str, Any]:
     """Run ours and the official implementation in turn; its torch samples without aligned corners, so ours does too."""
     ours: list[tuple[float, float]] = []
@@ -130,6 +156,9 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         report["operations_g"] = counted = operations(animator, model.build(), frames[:1])
         report["peaks_gflops"] = peaks = measured_peaks(animator.device, given.precision, given.rounds)
         report["ms_a_frame"] = stages(animator, frames[: given.batch], given.rounds)
+        if animator.device.type == "cpu":
+            fp32 = measured_peaks(animator.device, "fp32", given.rounds)["convolution"]
+            report["roofline"] = roofline(animator, frames, given.batch, counted, peaks, fp32)
     times_s = median_s(lambda: animate(animator, frames, given.batch), given.rounds)
     report["frames_per_s"] = frames_per_s = given.frames / times_s
     # Of the operations that are still done; and as if all that the published network asks for were done (may exceed 1).

@@ -1,11 +1,14 @@
 """A whole job beside its model alone: `python -m benchmarks.whole_jobs --bundle avatars-256`.
 
 Animates the sample pair as the worker does (decode, network, encode, sound) and, in turn with that, runs the network on
-the same frames alone. The overhead is what the job takes longer. The last line is JSON.
+the same frames alone. The overhead is what the job takes longer: `overhead` of the time on the clock, `overhead_cpu` of
+the processor time with that of the ffmpegs, which counts where all of it shares the same cores. A preset's name without
+an installed bundle means random weights of that network. The last line is JSON.
 """
 
 import argparse
 import json
+import resource
 import statistics
 import tempfile
 import time
@@ -15,9 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.measuring import RESULTS, circumstances, rounded
-from model.bundle import load_bundle
-from model.bundle_index import find_bundle
+from benchmarks.measuring import RESULTS, circumstances, find_model, make_animator, rounded
 from model.config import MotionTransferOptions
 from model.inference.animator import Animator
 from model.inference.motion_transfer import motion_reference
@@ -61,17 +62,17 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     """Return all figures."""
     if given.threads:
         torch.set_num_threads(given.threads)
-    animator = Animator(load_bundle(find_bundle(given.bundle)), given.device, given.precision)
+    animator = make_animator(find_model(given.bundle), given.device, given.precision)
     facts = media.probe_video(given.driving, UNLIMITED)
     size_px = animator.config.frame_size
     batches = list(media.read_frames(given.driving, facts, batch_frames=given.batch, square_px=size_px))
     source = pictures.load_image(given.source, square_px=size_px)
-    jobs_s, networks_s, stages = [], [], Stages()
+    jobs_s, networks_s, jobs_cpu_s, networks_cpu_s, stages = [], [], [], [], Stages()
     with tempfile.TemporaryDirectory() as folder:
         for number in range(given.rounds + 1):
-            started_s = time.perf_counter()
+            started_s, started_cpu_s = time.perf_counter(), _cpu_s()
             _network_alone(animator, source, batches)
-            between_s = time.perf_counter()
+            between_s, between_cpu_s = time.perf_counter(), _cpu_s()
             own = Stages()
             animate_video(
                 given.source,
@@ -87,6 +88,8 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
             if number:  # the first round warms up
                 jobs_s.append(time.perf_counter() - between_s)
                 networks_s.append(between_s - started_s)
+                jobs_cpu_s.append(_cpu_s() - between_cpu_s)
+                networks_cpu_s.append(between_cpu_s - started_cpu_s)
                 stages = own
     job_s, network_s = statistics.median(jobs_s), statistics.median(networks_s)
     return {
@@ -99,11 +102,21 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         "job_s": job_s,
         "network_alone_s": network_s,
         "overhead": job_s / network_s - 1,
+        "job_cpu_s": statistics.median(jobs_cpu_s),
+        "network_alone_cpu_s": statistics.median(networks_cpu_s),
+        "overhead_cpu": statistics.median(jobs_cpu_s) / statistics.median(networks_cpu_s) - 1,
+        "highest_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "frames_per_s": facts.frames / job_s,
         "real_time": facts.duration_s / job_s,
         "waits_s_of_the_last": {name: seconds for name, seconds in stages.seconds.items() if seconds},
         **circumstances(),
     }
+
+
+def _cpu_s() -> float:
+    """Processor time of this process and of those that it has waited for."""
+    spent = (resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in spent)
 
 
 def _network_alone(animator: Animator, source: np.ndarray, batches: list[np.ndarray]) -> None:

@@ -45,10 +45,12 @@ field() {
 }
 submit() {
     curl -fsS "$URL/animations" -F source_image=@api/samples/source.png -F driving_video=@"$clip" |
-        python3 -c 'import json, sys; print(json.load(sys.stdin)["id"])'
+        python3 -c 'import json, sys; print(json.load(sys.stdin)["id"])' | tee -a "$WORK/submitted"
 }
 is() { [[ $(field "$1" 'a["status"]') == "$2" ]]; }
-has_begun() { [[ $(field "$1" 'a["status"] == "processing" and a["progress"]["frames_done"] > 0') == True ]]; }
+has_begun_or_ended() {
+    [[ $(field "$1" 'a["status"] not in ("queued", "processing") or a["progress"]["frames_done"] > 0') == True ]]
+}
 metric() {
     curl -fsS -H "Authorization: Bearer $TOKEN" "$URL/metrics" | awk -v name="$1" '$1 == name { print int($2) }'
 }
@@ -154,21 +156,29 @@ say "4. three workers, one killed in mid-job"
 compose up -d --wait --wait-timeout 300 --no-recreate --scale worker=3 >"$WORK/up" 2>&1 || { cat "$WORK/up"; miss "no three workers"; }
 eventually 60 counts animato_workers_alive 3 || miss "$(metric animato_workers_alive) workers"
 say "    $(metric animato_workers_alive) workers alive"
-ids=()
-for _ in 1 2 3 4; do ids+=("$(submit)"); done
-victim=${ids[0]}
-eventually 300 has_begun "$victim" || miss "$victim does not begin"
-killed=
-for worker in $(container worker); do
-    docker logs "$worker" >"$WORK/log" 2>&1
-    if grep animation_claimed "$WORK/log" >"$WORK/claims" && grep -q "$victim" "$WORK/claims"; then killed=$worker; fi
+# A quick worker may be done between the look and the blow: then there was no killing in mid-job, and it is tried again.
+attempt=1
+for try in 1 2 3 4 5; do
+    ids=()
+    for _ in 1 2 3 4; do ids+=("$(submit)"); done
+    victim=${ids[0]}
+    eventually 300 has_begun_or_ended "$victim" || miss "$victim does not begin"
+    killed=
+    for worker in $(container worker); do
+        docker logs "$worker" >"$WORK/log" 2>&1
+        if grep animation_claimed "$WORK/log" >"$WORK/claims" && grep -q "$victim" "$WORK/claims"; then killed=$worker; fi
+    done
+    [[ $killed ]] || miss "no worker says that it has $victim"
+    at=$(field "$victim" 'a["status"], a["progress"]["frames_done"], "of", a["progress"]["frames_total"]')
+    docker kill --signal KILL "$killed" >/dev/null
+    say "    killed $(docker inspect -f '{{.Name}}' "$killed") while $victim was $at"
+    all_succeed "${ids[@]}"
+    attempt=$(field "$victim" 'a["attempt"]')
+    ((attempt < 2)) || break
+    say "    it was too late: $victim had ended, again with others"
+    compose up -d --wait --wait-timeout 300 --no-recreate --scale worker=3 >/dev/null 2>&1 || miss "the worker does not come back"
 done
-[[ $killed ]] || miss "no worker says that it has $victim"
-at=$(field "$victim" 'a["status"], a["progress"]["frames_done"], "of", a["progress"]["frames_total"]')
-docker kill --signal KILL "$killed" >/dev/null
-say "    killed $(docker inspect -f '{{.Name}}' "$killed") while $victim was $at"
-all_succeed "${ids[@]}"
-[[ $(field "$victim" 'a["attempt"]') -ge 2 ]] || miss "the killed one was not begun again"
+((attempt >= 2)) || miss "no killed one was begun again in $try tries"
 compose up -d --wait --wait-timeout 300 --no-recreate --scale worker=3 >/dev/null 2>&1 || miss "the third worker does not come back"
 
 say "5. Redis restarted under load"
@@ -201,7 +211,8 @@ checked "$first"
 say "7. the count"
 say "    submitted: $(metric animato_jobs_submitted_total); begun: $(metric animato_job_attempts_total)"
 succeeded=$(curl -fsS "$URL/metrics" | sed -n 's/^animato_jobs_finished_total{.*succeeded.*} //p' | cut -d. -f1)
-[[ $succeeded == 12 && $(metric animato_jobs_submitted_total) == 12 && $(metric animato_jobs_dead) == 0 ]] ||
+all=$(wc -l <"$WORK/submitted")
+[[ $succeeded == "$all" && $(metric animato_jobs_submitted_total) == "$all" && $(metric animato_jobs_dead) == 0 ]] ||
     miss "succeeded $succeeded, dead $(metric animato_jobs_dead)"
 say "    succeeded: $succeeded; dead: 0; running: $(metric animato_jobs_running); waiting: $(metric animato_queue_depth)"
 say "green"

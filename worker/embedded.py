@@ -28,6 +28,7 @@ from worker.embedded_redis import (
 )
 from worker.errors import EmbeddedError
 from worker.loopback import is_loopback
+from worker.media_probe import check_ffmpeg
 from worker.settings import Settings
 
 _API_ARGUMENTS = (
@@ -55,6 +56,7 @@ class Stack:
         self._interrupts = 0
 
     def __enter__(self) -> Stack:
+        check_ffmpeg()
         with ExitStack() as stack:
             data_dir = self._settings.data_dir.absolute()
             data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)

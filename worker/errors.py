@@ -130,6 +130,12 @@ class QueueUnavailable(AnimationError):
     outcome_unknown = False
 
 
+class FfmpegUnusable(AnimationError):
+    """The ffmpeg that `IMAGEIO_FFMPEG_EXE` names cannot do what is asked of it."""
+
+    code = "ffmpeg_unusable"
+
+
 class EmbeddedError(AnimationError):
     """A part of the one-command stack cannot be started or was lost."""
 

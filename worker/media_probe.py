@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 
-from worker.errors import MediaRejected, MediaTooLarge
+from worker.errors import FfmpegUnusable, MediaRejected, MediaTooLarge
 from worker.jobs import VideoFacts
 from worker.media_damage import DamageNotes, Repaired, repair
 from worker.media_guard import guarded_input
@@ -28,6 +30,11 @@ from worker.settings import MediaLimits
 _SAMPLE_ASPECT_MAX = 16
 """To one: real pixels are up to 2:1. Beyond it, the square that is cut out of a frame is less than a pixel wide."""
 
+_TELLS_FRAMES = (
+    *("-vf", "showinfo=checksum=0", "-fps_mode", "passthrough", "-enc_time_base", "demux", "-f", "null", "-"),
+)
+_TRIAL_S = 20.0
+_TRIAL_FRAMES = 2
 _SHOWN_RATE = re.compile(r"config in time_base: (\d+)/(\d+), frame_rate: (\d+)/(\d+)")
 _SHOWN_FRAME = re.compile(
     r"\[info\] n: *\d+ pts: *(?P<pts>-?\d+|NOPTS) .*?duration: *(?P<duration>-?\d+|NOPTS) .*?"
@@ -49,6 +56,7 @@ class _Decoded:
 
 def probe_video(path: Path, limits: MediaLimits) -> VideoFacts:
     """What the driving video is; raises `MediaRejected` (or a subclass) when it cannot be animated."""
+    check_ffmpeg()
     size_bytes = path.stat().st_size
     if size_bytes > limits.video_max_bytes:
         raise MediaTooLarge(f"The video has {size_bytes} bytes; at most {limits.video_max_bytes} are allowed.")
@@ -96,6 +104,29 @@ def probe_video(path: Path, limits: MediaLimits) -> VideoFacts:
     )
 
 
+def check_ffmpeg() -> None:
+    """Raise FfmpegUnusable when `IMAGEIO_FFMPEG_EXE` names a program that does not tell what a look at a video needs.
+
+    Else an old one would have every video refused as damaged. The one that comes along is not tried: it is tested.
+    """
+    if named := os.environ.get("IMAGEIO_FFMPEG_EXE"):
+        _try_out(named)
+
+
+@cache
+def _try_out(named: str) -> None:
+    arguments = ["-f", "lavfi", "-i", "color=size=16x16:rate=25:duration=0.08", *_TELLS_FRAMES]
+    hint = "Version 7 or newer is needed; without the variable the one that comes along is run. See docs/operations.md."
+    try:
+        with Ffmpeg(arguments, timeout_s=_TRIAL_S, log_level="info") as ffmpeg:
+            frames = [line for line in ffmpeg.lines(timeout_s=_TRIAL_S) if _SHOWN_FRAME.search(line)]
+            status = ffmpeg.finish(timeout_s=_TRIAL_S)
+    except TimeoutError:
+        raise FfmpegUnusable(f"IMAGEIO_FFMPEG_EXE: {named} does not answer.", hint=hint) from None
+    if status != 0 or len(frames) != _TRIAL_FRAMES:
+        raise FfmpegUnusable(f"IMAGEIO_FFMPEG_EXE: {named} is too old, or no ffmpeg.", hint=hint)
+
+
 def _decode_around_damage(
     path: Path, header: Header, limits: MediaLimits, refused: MediaRejected
 ) -> tuple[Repaired, _Decoded]:
@@ -126,8 +157,7 @@ def _decode(
         damaged=notes is not None,
     )
     arguments = [
-        *(*opened, "-xerror" if notes is None else "-debug_ts", "-map", "0:V:0", "-vf", "showinfo=checksum=0"),
-        *("-fps_mode", "passthrough", "-enc_time_base", "demux", "-f", "null", "-"),
+        *(*opened, "-xerror" if notes is None else "-debug_ts", "-map", "0:V:0", *_TELLS_FRAMES),
     ]
     ticks: list[int] = []
     tick_s, nominal, last_ticks = Fraction(1, 1000), None, 0

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import decoding_children
-from worker.errors import MediaRejected, MediaTooLarge, UnsupportedMedia
+from worker.errors import FfmpegUnusable, MediaRejected, MediaTooLarge, UnsupportedMedia
 from worker.media import probe_video, read_frames, sniff
 from worker.settings import MediaLimits
 
@@ -342,3 +342,37 @@ def test_sniffing_short_and_foreign_heads() -> None:
         assert sniff(head) is None
     assert sniff(b"\x00\x00\x00\x1cftypmif1\x00\x00\x00\x00mif1avifmiaf") == "image/avif"
     assert sniff(b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic") == "image/heic"
+
+
+OLD_FFMPEG = """#!/bin/sh
+# As Debian 12's 5.1: it knows another -enc_time_base only.
+echo "[fatal] Invalid time base: demux" >&2
+exit 1
+"""
+
+
+@pytest.mark.parametrize("program", [OLD_FFMPEG, "#!/bin/sh\nexit 0\n", None])
+def test_another_ffmpeg_that_will_not_do_is_refused_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str | None
+) -> None:
+    path = clip(tmp_path / "clip.mp4")
+    named = tmp_path / "ffmpeg"
+    if program:
+        named.write_text(program)
+        named.chmod(0o755)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(named))
+    with pytest.raises(FfmpegUnusable) as refused:
+        probe_video(path, LIMITS)
+    assert refused.value.code == "ffmpeg_unusable"
+    assert str(named) in refused.value.detail
+    assert refused.value.hint
+
+
+def test_another_ffmpeg_that_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = clip(tmp_path / "clip.mp4")
+    usual = probe_video(path, LIMITS)
+    other = tmp_path / "ffmpeg"
+    other.symlink_to(imageio_ffmpeg.get_ffmpeg_exe())
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(other))
+    assert imageio_ffmpeg.get_ffmpeg_exe() == str(other)
+    assert probe_video(path, LIMITS) == usual

@@ -27,6 +27,7 @@ from worker.engine.preflight import look_ahead
 from worker.engine.process import WorkerProcess
 from worker.engine.workspace import workspace
 from worker.errors import AnimationError, JobCanceled, JobStopped, QueueUnavailable
+from worker.media_probe import check_ffmpeg
 from worker.preflights import LANE_SEEN_S, Answer, Preflight, PreflightLine, Question, Refusal
 from worker.settings import Settings
 
@@ -167,6 +168,7 @@ def main() -> int:
     settings = Settings()
     logs.configure(settings.log_level)
     check_label(settings)
+    check_ffmpeg()
     lane = PreflightLane(settings)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, lambda *_: lane.stop())

@@ -126,7 +126,7 @@ def _first_detector() -> Any:
 
 
 def _detector() -> Any:
-    """The detector of this thread: it keeps what it makes of a picture in itself. (A copy takes 2 ms, a new one 500.)"""
+    """The detector of this thread, as it keeps what it makes of a picture. (A new one takes 500 ms, a copy 2.)"""
     if not hasattr(_own, "detector"):
         with _loading:
             _own.detector = deepcopy(_first_detector())

@@ -30,6 +30,7 @@ from worker.errors import AnimationError, JobCanceled, LeaseLost, QueueUnavailab
 from worker.job_queue import Delivery, TimeLimitReached, make_queue, pool_index, ring
 from worker.job_store import Claim, JobStore
 from worker.jobs import TASK_NAME, Job, JobError, JobKind, JobResult
+from worker.media_probe import check_ffmpeg
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ _SUFFIXES = {JobKind.ANIMATION: "", JobKind.MOTION: ".safetensors"}
 
 settings = Settings()
 check_label(settings)
+check_ffmpeg()
 numbers = WorkerNumbers(settings.worker_concurrency)
 queue = make_queue(
     settings,
