@@ -143,7 +143,7 @@ def load_backbone(name: Backbone, weights_file: str = "") -> tuple[nn.Module, Ba
 
     Raises `TrainingError` with code `backbone_not_found` or `backbone_mismatch`.
     """
-    path = Path(weights_file) if weights_file else _default_file(name)
+    path = find_backbone(name, weights_file)
     state = _read_state(path)
     network: nn.Module
     try:
@@ -158,6 +158,14 @@ def load_backbone(name: Backbone, weights_file: str = "") -> tuple[nn.Module, Ba
             "backbone_mismatch", f"{path.name} does not hold the weights of {name}: {error}."
         ) from error
     return network.eval().requires_grad_(False), BackboneFile(path, sha256_of(path))
+
+
+def find_backbone(name: Backbone, weights_file: str = "") -> Path:
+    """Return the file with the weights. Raises `TrainingError` with code `backbone_not_found`."""
+    path = Path(weights_file) if weights_file else _default_file(name)
+    if not path.is_file():
+        raise TrainingError("backbone_not_found", f"There is no file {path}.")
+    return path
 
 
 def _default_file(name: Backbone) -> Path:
@@ -187,8 +195,6 @@ def _default_file(name: Backbone) -> Path:
 
 
 def _read_state(path: Path) -> Mapping[str, Tensor]:
-    if not path.is_file():
-        raise TrainingError("backbone_not_found", f"There is no file {path}.")
     if path.suffix == ".safetensors":
         return load_file(path)
     try:

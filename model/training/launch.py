@@ -13,6 +13,7 @@ from model.data.clip_cache import CacheProgress
 from model.data.clips import ClipPairs
 from model.data.pairs import PairSource
 from model.errors import ConfigError
+from model.training.backbones import find_backbone
 from model.training.place import Place, as_fast_as
 from model.training.presets import PRESETS
 from model.training.run_folder import prepare_run, read_run
@@ -60,6 +61,9 @@ def launch(
     config = _configuration(wanted)
     if wanted.data is None and not config.name.startswith("avatars-"):
         raise ConfigError("config_invalid", f"{config.name} needs a folder of clips.", "Give one with --data.")
+    if any(config.losses.perceptual) and not dry_run:
+        # Before clips are decoded, which can take an hour.
+        find_backbone(config.perceptual.backbone, config.perceptual.weights_file)
     place = Place(config.device)
     if not wanted.resume and "precision" not in dict(wanted.changes):
         config = as_fast_as(place.device, config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from model.data.avatars import write_clips
 from model.training.errors import TrainingError
 from model.training.launch import Launch, launch
+from model.training.presets import PRESETS
 from model.training.run_folder import read_run
 from tests.model.training_runs import one_thread
 
@@ -43,3 +45,20 @@ def test_a_run_is_resumed_with_the_clips_it_had(
     with pytest.raises(TrainingError, match="differs in data") as refusal:
         resume(data)
     assert refusal.value.code == "run_mismatch"
+
+
+def test_a_backbone_that_is_missing_is_told_before_clips_are_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    data = tmp_path / "clips"
+    write_clips(data / "train", clips=2, clips_per_identity=1, frames=3, size=64)
+    decoded: list[object] = []
+    perceptual = replace(PRESETS["vox-256"]().perceptual, weights_file=str(tmp_path / "vgg19.pth"))
+    changes = (("device", "cpu"), ("perceptual", perceptual))
+    with pytest.raises(TrainingError) as refusal:
+        wanted = Launch(output=tmp_path / "run", preset="vox-256", data=data, changes=changes)
+        launch(wanted, on_cache=decoded.append)
+    assert refusal.value.code == "backbone_not_found"
+    assert not decoded
+    assert not (tmp_path / "run").exists()
