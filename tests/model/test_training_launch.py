@@ -56,8 +56,8 @@ def test_a_backbone_that_is_missing_is_told_before_clips_are_decoded(
     decoded: list[object] = []
     perceptual = replace(PRESETS["vox-256"]().perceptual, weights_file=str(tmp_path / "vgg19.pth"))
     changes = (("device", "cpu"), ("perceptual", perceptual))
+    wanted = Launch(output=tmp_path / "run", preset="vox-256", data=data, changes=changes)
     with pytest.raises(TrainingError) as refusal:
-        wanted = Launch(output=tmp_path / "run", preset="vox-256", data=data, changes=changes)
         launch(wanted, on_cache=decoded.append)
     assert refusal.value.code == "backbone_not_found"
     assert not decoded
