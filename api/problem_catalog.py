@@ -84,6 +84,7 @@ TITLES: dict[str, str] = {
     # Only in the `error` of an animation that failed while it ran
     "inference_failed": "The network failed",
     "out_of_memory": "The device has too little memory",
+    "ffmpeg_unusable": "The ffmpeg of this installation will not do",
     "device_error": "The device failed",
     "encoding_failed": "The result could not be written",
     "worker_crashed": "The worker was lost",
