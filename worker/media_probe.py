@@ -30,9 +30,7 @@ from worker.settings import MediaLimits
 _SAMPLE_ASPECT_MAX = 16
 """To one: real pixels are up to 2:1. Beyond it, the square that is cut out of a frame is less than a pixel wide."""
 
-_TELLS_FRAMES = (
-    *("-vf", "showinfo=checksum=0", "-fps_mode", "passthrough", "-enc_time_base", "demux", "-f", "null", "-"),
-)
+_TELLS_FRAMES = ("-vf", "showinfo=checksum=0", "-fps_mode", "passthrough", "-enc_time_base", "demux", "-f", "null", "-")
 _TRIAL_S = 20.0
 _TRIAL_FRAMES = 2
 _SHOWN_RATE = re.compile(r"config in time_base: (\d+)/(\d+), frame_rate: (\d+)/(\d+)")
@@ -116,7 +114,7 @@ def check_ffmpeg() -> None:
 @cache
 def _try_out(named: str) -> None:
     arguments = ["-f", "lavfi", "-i", "color=size=16x16:rate=25:duration=0.08", *_TELLS_FRAMES]
-    hint = "Version 7 or newer is needed; without the variable the one that comes along is run. See docs/operations.md."
+    hint = "Name a newer one; without the variable the one that comes along is run. See docs/operations.md."
     try:
         with Ffmpeg(arguments, timeout_s=_TRIAL_S, log_level="info") as ffmpeg:
             frames = [line for line in ffmpeg.lines(timeout_s=_TRIAL_S) if _SHOWN_FRAME.search(line)]

@@ -27,7 +27,7 @@ def thumbnails(frames_THWC: NDArray[np.uint8]) -> NDArray[np.float32]:
     time, height, width, channels = frames_THWC.shape
     rows, columns = height // _THUMB_PX, width // _THUMB_PX
     cut_THWC = frames_THWC[:, : rows * _THUMB_PX, : columns * _THUMB_PX]
-    # Sums of whole numbers, along rows first: thirty times as fast as means of pixels.
+    # Sums of whole numbers, along rows first: twenty times as fast as means of pixels.
     sums = cut_THWC.reshape(time, _THUMB_PX, rows, -1).sum(2, dtype=np.uint32)
     sums_TN = sums.reshape(time, _THUMB_PX * _THUMB_PX, columns * channels).sum(2, dtype=np.uint32)
     thumbs_TN = sums_TN.astype(np.float32) / (rows * columns * channels)
