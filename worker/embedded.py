@@ -41,7 +41,7 @@ _API_ARGUMENTS = (
 _LANE_ARGUMENTS = ("-m", "worker.engine.preflight_lane")
 _BEHIND_THE_API = 10
 """Niceness of what computes: an animation that runs a few per cent longer is not noticed, an answer that waits is."""
-_WORKER_ARGUMENTS = ("-m", "celery", "-A", "worker.engine.tasks", "worker", "--without-gossip", "--without-mingle")
+_WORKER_ARGUMENTS = ("-m", "celery", "-A", "worker.engine.tasks", "worker")
 
 
 class Stack:

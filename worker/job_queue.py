@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 from billiard.process import current_process
 from celery import Celery
 from celery.exceptions import SoftTimeLimitExceeded as TimeLimitReached
-from celery.signals import heartbeat_sent, setup_logging, worker_process_shutdown, worker_ready, worker_shutdown
+from celery.signals import setup_logging, worker_process_shutdown, worker_ready, worker_shutdown
 from celery.worker import state
 from celery.worker.request import Request
 from kombu.exceptions import OperationalError
@@ -45,6 +45,7 @@ class Presence(Protocol):
 _IMPATIENT = {"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5}
 """How kombu connects: by default it tries for seconds, and here the housekeeper rings again anyway."""
 
+_BEAT_S = 2.0
 _LOOK_AT_CHILDREN_S = 0.5
 _IS_IDLE_AGAIN_S, _QUIET_LOOKS = 0.2, 3
 
@@ -119,15 +120,16 @@ def make_queue(
     )
     setup_logging.connect(_configure_logging, weak=False)
     pulse = Pulse(settings.data_dir / "worker-alive")
-    # The parent's own timer beats while a child works: a health check never takes a long job for a dead worker.
-    heartbeat_sent.connect(lambda **_: pulse.beat(), weak=False)
     worker_ready.connect(lambda sender, **_: pulse.follow(sender), weak=False)
-    worker_ready.connect(_watch_children, weak=False)
+    # The parent's own timer beats while a child works: a health check never takes a long job for a dead worker.
+    _call_often(_BEAT_S, lambda _consumer: pulse.beat())
+    _call_often(_LOOK_AT_CHILDREN_S, _look_at_children)
     if presence is not None:
-        heartbeat_sent.connect(lambda **_: presence.beat(), weak=False)
+        _call_often(_BEAT_S, lambda _consumer: presence.beat())
         worker_shutdown.connect(lambda **_: presence.end(), weak=False)
     if when_ready is not None:
         worker_ready.connect(lambda **_: when_ready(), weak=False)
+    _without_events(app)
     if is_idle is not None:
         _go_when_idle(app, is_idle, presence)
     worker_process_shutdown.connect(lambda **_: tracing.shut_down(), weak=False)
@@ -143,13 +145,35 @@ def ring(queue: Celery, job_id: str) -> None:
         raise QueueUnavailable("The queue does not answer.", hint="Try again in a moment.") from error
 
 
-def _watch_children(sender: Any, **_: object) -> None:
-    """Look after the pool's children often; called again after each reconnection, which clears the timers.
+def _call_often(every_s: float, callback: Callable[[Any], None]) -> None:
+    """Have the worker's parent call `callback` with its consumer; begun anew after a reconnection clears the timers."""
+    worker_ready.connect(lambda sender, **_: sender.hub.call_repeatedly(every_s, callback, sender), weak=False)
+
+
+def _look_at_children(consumer: Any) -> None:
+    """Look after the pool's children.
 
     Celery is told of a child's end when its pipe closes. That is a moment before the kernel has the exit code: on a
     busy machine it finds nobody dead then, and looks again only after 5 s.
     """
-    sender.hub.call_repeatedly(_LOOK_AT_CHILDREN_S, sender.pool.maintain_pool)
+    consumer.pool.maintain_pool()
+
+
+def _without_events(app: Celery) -> None:
+    """Let the worker tell other workers nothing, whatever its command line says.
+
+    Celery's own heartbeat is a message, sent by the parent's timer. When the broker goes just before it is due, the
+    timer waits for the broker, for ever and without a word: the loop stands, so the loss is never noticed, no other
+    timer beats, and a child that ends is not replaced.
+    """
+    celery_worker: Any = app.Worker
+
+    class Silent(celery_worker):
+        def prepare_args(self, **kwargs: Any) -> dict[str, Any]:
+            silent = {"without_heartbeat": True, "without_gossip": True, "without_mingle": True}
+            return {**super().prepare_args(**kwargs), **silent}
+
+    app.Worker = Silent
 
 
 def _go_when_idle(app: Celery, is_idle: Callable[[], bool], presence: Presence | None) -> None:

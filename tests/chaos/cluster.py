@@ -159,7 +159,7 @@ class Cluster:
         return waiting + taken
 
     def _worker(self, name: str, folder: Path) -> Process:
-        arguments = ("-m", "celery", "-A", "tests.chaos.stub_tasks", "worker", "--without-gossip", "--without-mingle")
+        arguments = ("-m", "celery", "-A", "tests.chaos.stub_tasks", "worker")
         return Process(name, [sys.executable, *arguments, "--hostname", f"{name}@%h"], self.environment, folder)
 
     @staticmethod

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +18,9 @@ import redis
 from tests.conftest import REPOSITORY, free_port, wait_until
 from worker.embedded_redis import find_redis_server, redis_arguments
 from worker.pulse import Pulse
+
+_TIMERS_ARE_DUE_S = 11.0
+"""Longer than the longest interval of them."""
 
 
 class Connected:
@@ -63,7 +67,7 @@ def test_the_heartbeat_file_and_the_numbers(tmp_path: Path) -> None:
         return (alive.stat().st_mtime_ns - moment_ns) / 1e9
 
     with running_redis(tmp_path) as server, log.open("wb") as file:
-        arguments = ["celery", "-A", "worker.engine.tasks", "worker", "--without-gossip", "--without-mingle"]
+        arguments = ["celery", "-A", "worker.engine.tasks", "worker"]
         worker = subprocess.Popen(
             [sys.executable, "-m", *arguments], cwd=REPOSITORY, env=environment, stderr=file, start_new_session=True
         )
@@ -77,8 +81,14 @@ def test_the_heartbeat_file_and_the_numbers(tmp_path: Path) -> None:
             assert "animato_frames_processed_total 0.0" in text
             assert 'animato_job_run_duration_seconds_count{stage="infer"} 0.0' in text
 
+            # The worst moment for the broker to go: when the parent comes back to its loop, all its timers are due,
+            # before it can see that the connection has ended.
+            os.kill(worker.pid, signal.SIGSTOP)
             server.kill()
             server.wait()
+            time.sleep(_TIMERS_ARE_DUE_S)
+            os.kill(worker.pid, signal.SIGCONT)
+            wait_until(lambda: "Connection to broker lost" in log.read_text(), "the loss is noticed", timeout_s=60)
             begin_ns = alive.stat().st_mtime_ns
             wait_until(lambda: age_of(begin_ns) > 15, "it is touched while the broker is away", timeout_s=90)
             with running_redis(tmp_path):

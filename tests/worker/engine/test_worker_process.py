@@ -37,7 +37,6 @@ def working(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
     """A worker in processes of its own, and the housekeeper beside it."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     arguments = ["-m", "celery", "-A", "tests.worker.engine.stub_worker", "worker"]
-    arguments += ["--without-gossip", "--without-mingle"]
     queue = make_queue(settings, only_rings=True)
     store = JobStore.connect(settings)
     housekeeper = Housekeeper(store, lambda job_id: ring(queue, job_id), ApiSettings(housekeeping_interval_s=0.1))
