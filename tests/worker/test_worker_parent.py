@@ -86,7 +86,7 @@ def test_the_heartbeat_file_and_the_numbers(tmp_path: Path) -> None:
             os.kill(worker.pid, signal.SIGSTOP)
             server.kill()
             server.wait()
-            time.sleep(_TIMERS_ARE_DUE_S)
+            wait_until(lambda: time.time() - alive.stat().st_mtime > _TIMERS_ARE_DUE_S, "its timers are due")
             os.kill(worker.pid, signal.SIGCONT)
             wait_until(lambda: "Connection to broker lost" in log.read_text(), "the loss is noticed", timeout_s=60)
             begin_ns = alive.stat().st_mtime_ns
