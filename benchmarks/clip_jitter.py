@@ -39,7 +39,7 @@ def main() -> None:
     frames = media.read_frames(
         arguments.clip, facts, batch_frames=8, framing=Framing(cut.square, side_px, side_px), limits=UNLIMITED
     )
-    raw = read_motion(animator, frames, cut.seen_at, Fraction(facts.fps), 0.0).keypoints
+    raw = read_motion(animator, frames, cut.seen_at).keypoints
     raw_TK2 = raw.positions_BK2.numpy()
     movement = np.square(raw_TK2 - raw_TK2.mean(0)).sum(-1).mean() ** 0.5 * _PIXELS
     print(f"{facts.frames} frames at {facts.fps}; movement {movement:.1f} px")

@@ -75,7 +75,8 @@ def run(networks: Networks, config: ModelConfig) -> Steps:
     dense = generator.dense_motion_network
     small_1CHW = dense.downsample(source_1CHW)
     motion = dense(small_1CHW, found, target, keep_warped_sources=True)
-    heatmaps_BMHW = heatmap_differences(found, target, *small_1CHW.shape[2:], dense.keypoint_variance)
+    height, width = small_1CHW.shape[2:]
+    heatmaps_BMHW = heatmap_differences(found, target, height, width, dense.keypoint_variance)
     return Steps(
         source_HWC=source_HWC,
         reference_HWC=driving_THWC[first],

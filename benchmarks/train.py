@@ -9,6 +9,7 @@ is JSON.
 import argparse
 import dataclasses
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -78,6 +79,7 @@ def _measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     pairs = FramePairs(first, second)
     theirs = _Official(given.against, config, folder, place.device) if given.against else None
     ours_s, theirs_s = [], []
+    loss = math.nan
     for number in range(given.rounds + 1):
         started_s = time.perf_counter()
         terms, _ = learner.step(number, pairs)

@@ -41,14 +41,14 @@ def _serve(path: str, folder: Path, device: str) -> None:
     for _ in sys.stdin:
         started_s = time.perf_counter()
         losses, generated = whole(pairs)
-        loss = sum(value.mean() for value in losses.values())
+        loss = torch.stack([value.mean() for value in losses.values()]).sum()
         loss.backward()
         for optimizer in (of_generator, of_detector):
             optimizer.step()
             optimizer.zero_grad()
         if adversary:
             of_discriminator.zero_grad()
-            sum(value.mean() for value in judge(pairs, generated).values()).backward()
+            torch.stack([value.mean() for value in judge(pairs, generated).values()]).sum().backward()
             of_discriminator.step()
             of_discriminator.zero_grad()
         loss.item()  # waits for the device

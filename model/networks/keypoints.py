@@ -3,7 +3,6 @@
 Shapes: B batch, K keypoints, 2 = (x, y), 22 = 2x2 matrix, row then column.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -45,15 +44,6 @@ def _moved(tensor: Tensor, device: torch.device) -> Tensor:
     if device.type == "cuda" and tensor.device.type == "cpu":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
-
-
-def joined(parts: Sequence[Keypoints]) -> Keypoints:
-    """Return the keypoints of all parts, one after the other."""
-    jacobians = [part.jacobians_BK22 for part in parts if part.jacobians_BK22 is not None]
-    return Keypoints(
-        torch.cat([part.positions_BK2 for part in parts]),
-        torch.cat(jacobians) if len(jacobians) == len(parts) else None,
-    )
 
 
 def invert(matrices_BK22: Tensor) -> tuple[Tensor, Tensor]:

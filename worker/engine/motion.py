@@ -18,6 +18,7 @@ import numpy as np
 from model.config import MotionTransferOptions
 from worker.engine.batches import InParts
 from worker.engine.hold import held, listed, lost_frames, marked, stretches, thumbnails
+from worker.engine.rows import Rows
 from worker.jobs import AnimationOptions
 
 if TYPE_CHECKING:
@@ -56,18 +57,23 @@ def read_motion(
     """
     import torch
 
-    from model.networks.keypoints import Keypoints, frames_of, joined, on_device
+    from model.networks.keypoints import Keypoints, frames_of
 
-    parts, thumbs = [], []
+    positions, jacobians, thumbs = Rows(), Rows(), Rows()
+    has_jacobians = True
     in_parts = InParts[Keypoints]()
     for frames_THWC in driving_batches:
-        parts += [
-            on_device(keypoints, torch.device("cpu"))
-            for keypoints in in_parts.run(len(frames_THWC), partial(_keypoints, animator, frames_THWC))
-        ]
-        thumbs.append(thumbnails(frames_THWC))
-    keypoints = joined(parts)
-    lost_T = lost_frames(np.concatenate(thumbs), seen_at)
+        for found in in_parts.run(len(frames_THWC), partial(_keypoints, animator, frames_THWC)):
+            positions.add(found.positions_BK2.cpu().numpy())
+            if found.jacobians_BK22 is None:
+                has_jacobians = False
+            else:
+                jacobians.add(found.jacobians_BK22.cpu().numpy())
+        thumbs.add(thumbnails(frames_THWC))
+    keypoints = Keypoints(
+        torch.from_numpy(positions.all()), torch.from_numpy(jacobians.all()) if has_jacobians else None
+    )
+    lost_T = lost_frames(thumbs.all(), seen_at)
     step = math.ceil((frames or len(lost_T)) / len(lost_T))
     damaged_T = marked(damaged, step * len(lost_T))[::step]
     warnings = tuple(
