@@ -53,6 +53,6 @@ def test_rows_come_back_as_they_were_added() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read in /proc")
 def test_a_clip_leaves_nothing_large_in_memory() -> None:
-    # When its few numbers were a list of arrays, 480 frames left 390 MiB behind; in two runs of three, as the heap goes.
+    # When its few numbers were a list of arrays, 480 frames left 390 MiB behind, in two runs of three.
     done = subprocess.run([sys.executable, "-c", _A_CLIP], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert float(done.stdout) < 120
