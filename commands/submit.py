@@ -114,6 +114,7 @@ def submit(
         if as_json:
             click.echo(json.dumps({**animation.said, "output": str(output) if output and not no_wait else None}))
         else:
+            terminal.warn(animation)
             click.echo(animation.id if no_wait else f"{output}: {terminal.summary(animation)}")
 
 

@@ -53,6 +53,12 @@ class Terminal:
             click.echo("", err=True)
         self._shown = ""
 
+    def warn(self, animation: Animation) -> None:
+        """What was done differently from what was asked."""
+        result = animation.said.get("result") or {}
+        for warning in result.get("warnings") or ():
+            self.say(f"warning: {warning}")
+
     def summary(self, animation: Animation) -> str:
         """What there is now."""
         result = animation.said.get("result") or {}

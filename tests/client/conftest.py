@@ -73,14 +73,17 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {"source_image": source, "driving_video": driving}
 
 
-def succeed(api: Api, animation_id: str, content: bytes = RESULT, sha256: str = "") -> None:
+def succeed(
+    api: Api, animation_id: str, content: bytes = RESULT, sha256: str = "", warnings: tuple[str, ...] = ()
+) -> None:
     """Be the worker that ends an animation well."""
     claim = api.job_store.claim(animation_id, "a worker")
     assert claim
     key = f"animations/{animation_id}/result-1.mp4"
     api.storage.put_bytes(key, content)
     digest = sha256 or hashlib.sha256(content).hexdigest()
-    api.job_store.commit(animation_id, claim.fence, job_result(key=key, size_bytes=len(content), sha256=digest))
+    result = job_result(key=key, size_bytes=len(content), sha256=digest, warnings=warnings)
+    api.job_store.commit(animation_id, claim.fence, result)
 
 
 def fail(api: Api, animation_id: str) -> None:

@@ -68,9 +68,10 @@ def test_ctrl_c_leaves_and_the_same_command_goes_on(api: Api, url: str, pair: Pa
     assert only_job(api).state is JobState.QUEUED
 
     again = command(pair, "-o", tmp_path / "out.mp4", url=url)
-    succeed(api, only_job(api).id)
+    succeed(api, only_job(api).id, warnings=("The middle was taken.",))
     code, printed, err = ended(again)
     assert code == 0, err
+    assert "animato: warning: The middle was taken." in err.splitlines()
     assert printed.startswith(f"{tmp_path}/out.mp4: 100 frames, 25/1 frames/s, 256×256")
     assert (tmp_path / "out.mp4").read_bytes() == RESULT
 
