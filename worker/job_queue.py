@@ -146,8 +146,16 @@ def ring(queue: Celery, job_id: str) -> None:
 
 
 def _call_often(every_s: float, callback: Callable[[Any], None]) -> None:
-    """Have the worker's parent call `callback` with its consumer; begun anew after a reconnection clears the timers."""
-    worker_ready.connect(lambda sender, **_: sender.hub.call_repeatedly(every_s, callback, sender), weak=False)
+    """Have the worker's parent call `callback` with its consumer, from when it listens on.
+
+    Begun anew after each reconnection, which clears the timers.
+    """
+
+    def begin(sender: Any, **_: object) -> None:
+        callback(sender)
+        sender.hub.call_repeatedly(every_s, callback, sender)
+
+    worker_ready.connect(begin, weak=False)
 
 
 def _look_at_children(consumer: Any) -> None:
