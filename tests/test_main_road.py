@@ -42,7 +42,7 @@ class Service(NamedTuple):
     def read(self, animation: Any) -> Any:
         return self.client.get(animation["links"]["self"]).raise_for_status().json()
 
-    def finished(self, animation: Any, timeout_s: float = 100) -> Any:
+    def finished(self, animation: Any, timeout_s: float = 240) -> Any:
         wait_until(lambda: self.read(animation)["status"] in FINAL, f"{animation['id']} ends", timeout_s)
         return self.read(animation)
 
@@ -55,7 +55,7 @@ class Service(NamedTuple):
             return now["progress"]["frames_done"] > 0
 
         # The keypoints of the whole clip are read before the first frame is drawn.
-        wait_until(running, "frames are done", timeout_s=90)
+        wait_until(running, "frames are done", timeout_s=200)
         return self.read(animation)
 
     def store(self) -> JobStore:
