@@ -12,10 +12,8 @@ export ANIMATO_PORT=${SMOKE_PORT:-18000}
 # This machine may be busy with building and testing: here a look may take its time.
 export ANIMATO_PREFLIGHT_TIMEOUT_S=180
 URL=http://127.0.0.1:$ANIMATO_PORT
-WORK=$(mktemp -d)
-STARTED=$SECONDS
+source docker/smoke_tools.sh
 
-say() { printf '%4d s  %s\n' $((SECONDS - STARTED)) "$*"; }
 miss() {
     say "MISS: $*"
     compose ps -a >&2 || true
@@ -29,25 +27,7 @@ cleared() {
 }
 trap cleared EXIT
 
-# eventually SECONDS COMMAND...: true as soon as the command is
-eventually() {
-    local until=$((SECONDS + $1))
-    shift
-    until "$@" >/dev/null 2>&1; do
-        ((SECONDS < until)) || return 1
-        sleep 0.2
-    done
-}
-
-# field ID EXPRESSION: a field of an animation, as Python sees `a`
-field() {
-    curl -fsS "$URL/animations/$1" | python3 -c "import json, sys; a = json.load(sys.stdin); print($2)"
-}
-submit() {
-    curl -fsS "$URL/animations" -F source_image=@api/samples/source.png -F driving_video=@"$clip" |
-        python3 -c 'import json, sys; print(json.load(sys.stdin)["id"])' | tee -a "$WORK/submitted"
-}
-is() { [[ $(field "$1" 'a["status"]') == "$2" ]]; }
+call() { curl -fsS "$@"; }
 has_begun_or_ended() {
     [[ $(field "$1" 'a["status"] not in ("queued", "processing") or a["progress"]["frames_done"] > 0') == True ]]
 }
@@ -138,7 +118,7 @@ curl -fsS "$URL/metrics" >/dev/null && say "    metrics: read"
 say "3. one animation through the published port"
 code=$(curl -sS -o "$WORK/preflight" -w '%{http_code}' "$URL/animations/preflight" -F source_image=@api/samples/source.png -F driving_video=@api/samples/driving.mp4)
 [[ $code == 200 ]] || miss "preflight: $code $(cat "$WORK/preflight")"
-say "    preflight: $(python3 -c 'import json, sys; a = json.load(open(sys.argv[1])); print(a["driving"]["frame_count"], "frames,", a["mismatch"]["level"])' "$WORK/preflight")"
+say "    preflight: $(foreseen "$WORK/preflight")"
 first=$(submit)
 all_succeed "$first"
 

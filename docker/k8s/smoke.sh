@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The manifests on a cluster, after `kubectl apply -k`: used through the Service, scaled, a worker killed and one evicted in
-# mid-job, everything restarted under load. Prints what it sees; the first miss ends it with 1.
+# The manifests on a cluster, after `kubectl apply -k`: used through the Service, scaled, a worker killed and one taken away
+# in mid-job, everything restarted under load. Prints what it sees; the first miss ends it with 1.
 #   ANIMATO_API_KEY=ank_... docker/k8s/smoke.sh     of the current context; about ten minutes; not beside real use
 # Workers are scaled by hand, which KEDA would undo: where it runs, it is paused for the time of the test.
 set -euo pipefail
@@ -10,10 +10,9 @@ cd "$(dirname "$0")/../.."
 NAMESPACE=${SMOKE_NAMESPACE:-animato}
 PORT=${SMOKE_PORT:-18080}
 URL=http://127.0.0.1:$PORT
-WORK=$(mktemp -d)
-STARTED=$SECONDS
+clip=api/samples/driving.mp4
+source docker/smoke_tools.sh
 
-say() { printf '%4d s  %s\n' $((SECONDS - STARTED)) "$*"; }
 miss() {
     say "MISS: $*"
     in_namespace get pods -o wide >&2 || true
@@ -24,21 +23,11 @@ in_namespace() { kubectl --namespace "$NAMESPACE" "$@"; }
 keda() { in_namespace annotate --overwrite scaledobject/animato-worker "$@" >/dev/null; }
 cleared() {
     keda autoscaling.keda.sh/paused- || true
-    in_namespace scale deployment/animato-worker --replicas=1 >/dev/null || true
+    [[ ! ${workers:-} ]] || in_namespace scale deployment/animato-worker --replicas="$workers" >/dev/null || true
     [[ ! ${forwarder:-} ]] || kill "$forwarder" 2>/dev/null || true
     rm -rf "$WORK"
 }
 trap cleared EXIT
-
-# eventually SECONDS COMMAND...: true as soon as the command is
-eventually() {
-    local until=$((SECONDS + $1))
-    shift
-    until "$@" >/dev/null 2>&1; do
-        ((SECONDS < until)) || return 1
-        sleep 0.5
-    done
-}
 
 # A forwarded port ends with the pod that it leads to; the next connection goes to another.
 forward() {
@@ -50,14 +39,6 @@ forward() {
     done
 }
 call() { curl -fsS --retry 20 --retry-all-errors --retry-delay 1 -H "Authorization: Bearer $ANIMATO_API_KEY" "$@" 2>>"$WORK/curl"; }
-# field ID EXPRESSION: a field of an animation, as Python sees `a`
-field() { call "$URL/animations/$1" | python3 -c "import json, sys; a = json.load(sys.stdin); print($2)"; }
-submit() {
-    # The key is new for each, so that a repeated request is not a second animation.
-    call "$URL/animations" -H "Idempotency-Key: $(cat /proc/sys/kernel/random/uuid)" -F source_image=@api/samples/source.png -F driving_video=@api/samples/driving.mp4 |
-        python3 -c 'import json, sys; print(json.load(sys.stdin)["id"])' | tee -a "$WORK/submitted"
-}
-is() { [[ $(field "$1" 'a["status"]') == "$2" ]]; }
 is_drawing() { [[ $(field "$1" 'a["status"] == "processing" and a["progress"]["frames_done"] > 0') == True ]]; }
 # worker_of ID: the pod of a worker that says that it has it
 worker_of() {
@@ -81,7 +62,7 @@ scaled() {
     in_namespace scale deployment/animato-worker --replicas="$1" >/dev/null
     in_namespace rollout status deployment/animato-worker --timeout=300s >/dev/null || miss "no $1 workers"
 }
-# taken GRACE: a worker's pod deleted while it draws; sets `victim`, and `ids` of all that were submitted with it
+# taken OPTION...: a worker's pod deleted, by these options of kubectl, while it draws; sets `victim`, and `ids` of all that were submitted with it
 taken() {
     local pod
     ids=()
@@ -111,10 +92,11 @@ say "    ready; without a key: $code"
 
 say "2. one animation and one preflight through the Service"
 all_succeed "$(submit)"
-call "$URL/animations/preflight" -F source_image=@api/samples/source.png -F driving_video=@api/samples/driving.mp4 >"$WORK/preflight"
-say "    preflight: $(python3 -c 'import json, sys; a = json.load(open(sys.argv[1])); print(a["driving"]["frame_count"], "frames,", a["mismatch"]["level"])' "$WORK/preflight")"
+call "$URL/animations/preflight" -F source_image=@api/samples/source.png -F driving_video=@"$clip" >"$WORK/preflight"
+say "    preflight: $(foreseen "$WORK/preflight")"
 
 say "3. three workers, one killed in mid-job"
+workers=$(in_namespace get deployment/animato-worker -o 'jsonpath={.spec.replicas}')
 scaled 3
 taken --grace-period=0 --force
 all_succeed "${ids[@]}"

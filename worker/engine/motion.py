@@ -60,19 +60,14 @@ def read_motion(
     from model.networks.keypoints import Keypoints, frames_of
 
     positions, jacobians, thumbs = Rows(), Rows(), Rows()
-    has_jacobians = True
     in_parts = InParts[Keypoints]()
     for frames_THWC in driving_batches:
         for found in in_parts.run(len(frames_THWC), partial(_keypoints, animator, frames_THWC)):
             positions.add(found.positions_BK2.cpu().numpy())
-            if found.jacobians_BK22 is None:
-                has_jacobians = False
-            else:
+            if found.jacobians_BK22 is not None:
                 jacobians.add(found.jacobians_BK22.cpu().numpy())
         thumbs.add(thumbnails(frames_THWC))
-    keypoints = Keypoints(
-        torch.from_numpy(positions.all()), torch.from_numpy(jacobians.all()) if has_jacobians else None
-    )
+    keypoints = Keypoints(torch.from_numpy(positions.all()), torch.from_numpy(jacobians.all()) if jacobians else None)
     lost_T = lost_frames(thumbs.all(), seen_at)
     step = math.ceil((frames or len(lost_T)) / len(lost_T))
     damaged_T = marked(damaged, step * len(lost_T))[::step]

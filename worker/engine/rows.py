@@ -22,6 +22,10 @@ class Rows:
         self._numbers = array("f")
         self._shape: tuple[int, ...] = ()
 
+    def __bool__(self) -> bool:
+        """Whether anything was added."""
+        return bool(self._numbers)
+
     def add(self, rows_TN: NDArray[np.float32]) -> None:
         """Append what belongs to the next T frames; more than one axis may follow the first."""
         self._shape = rows_TN.shape[1:]
