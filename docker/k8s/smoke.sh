@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The manifests on a cluster, after `kubectl apply -k`: used through the Service, scaled, a worker killed and one taken away
 # in mid-job, everything restarted under load. Prints what it sees; the first miss ends it with 1.
-#   ANIMATO_API_KEY=ank_... docker/k8s/smoke.sh     of the current context; about ten minutes; not beside real use
+#   ANIMATO_API_KEY=ank_... docker/k8s/smoke.sh     of the current context; some minutes; not beside real use
 # Workers are scaled by hand, which KEDA would undo: where it runs, it is paused for the time of the test.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
