@@ -11,7 +11,6 @@ import argparse
 import json
 import random
 import statistics
-import tempfile
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.measuring import RESULTS, circumstances, rounded
 from benchmarks.queueing import Arrival, Station, Visit, poisson, simulate
+from benchmarks.scratch import scratch_folder
 from benchmarks.service import percentiles, seconds_between, short_clip, submit, wait
 from worker.embedded import Stack
 from worker.settings import Settings
@@ -48,9 +48,9 @@ def main() -> None:
 
 
 def _measured(given: argparse.Namespace, workers: int) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(prefix="animato-bench-") as folder:
-        clip = short_clip(Path(folder) / "clip.mp4", given.clip_frames)
-        settings = Settings(data_dir=Path(folder) / "data", worker_concurrency=workers, threads=1, preflight_lane=False)
+    with scratch_folder() as folder:
+        clip = short_clip(folder / "clip.mp4", given.clip_frames)
+        settings = Settings(data_dir=folder / "data", worker_concurrency=workers, threads=1, preflight_lane=False)
         with Stack(settings, host="127.0.0.1", port=0, say=lambda _line: None) as stack:
             _closed(stack.url, clip, 2 * workers, 2)  # loads the networks
             calibration = calibrated(_closed(stack.url, clip, 2 * workers, given.calibration // 2), workers)

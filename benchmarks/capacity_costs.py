@@ -9,7 +9,6 @@ import json
 import os
 import resource
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from fractions import Fraction
@@ -20,6 +19,7 @@ import httpx
 import redis
 
 from benchmarks.measuring import RESULTS, circumstances
+from benchmarks.scratch import scratch_folder
 from benchmarks.service import short_clip, submit, upload_large, wait
 from worker import media
 from worker.embedded import Stack
@@ -47,9 +47,9 @@ def main() -> None:
 
 def measured() -> dict[str, Any]:
     """The costs of the API, of Redis and of the worker."""
-    with tempfile.TemporaryDirectory(prefix="animato-bench-") as folder:
-        short, long = short_clip(Path(folder) / "clip.mp4", 16), _SAMPLES / "driving.mp4"
-        settings = Settings(data_dir=Path(folder) / "data", threads=1, preflight_lane=False)
+    with scratch_folder() as folder:
+        short, long = short_clip(folder / "clip.mp4", 16), _SAMPLES / "driving.mp4"
+        settings = Settings(data_dir=folder / "data", threads=1, preflight_lane=False)
         with Stack(settings, host="127.0.0.1", port=0, say=lambda _line: None) as stack:
             client = redis.Redis.from_url(
                 (settings.data_dir / "redis" / ADDRESS_FILE).read_text(), decode_responses=True
@@ -160,10 +160,10 @@ def video_costs(clip: Path) -> dict[str, float]:
     frames = [frame for batch in media.read_frames(clip, facts, batch_frames=8, square_px=256) for frame in batch]
 
     def write(count: int) -> float:
-        with tempfile.TemporaryDirectory() as folder:
+        with scratch_folder() as folder:
             return _of_children(
                 lambda: media.write_video(
-                    Path(folder) / "out.mp4", iter(frames[:count]), fps=Fraction(facts.fps), width=256, height=256
+                    folder / "out.mp4", iter(frames[:count]), fps=Fraction(facts.fps), width=256, height=256
                 )
             )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import tempfile
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw
 
+from benchmarks.scratch import scratch_folder
 from worker import media, pictures
 from worker.engine.animation import animate_video
 from worker.engine.preflight import look_ahead
@@ -125,6 +125,6 @@ def preflight_picture(animator: Animator, folder: Path) -> None:
 
 if __name__ == "__main__":
     shipped = WorkerProcess(Settings()).animator("avatars-256")
-    with tempfile.TemporaryDirectory() as name:
+    with scratch_folder() as folder:
         for draw in (crop_picture, reference_picture, preflight_picture):
-            draw(shipped, Path(name))
+            draw(shipped, folder)

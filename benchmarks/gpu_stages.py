@@ -4,7 +4,6 @@ import argparse
 import dataclasses
 import json
 import statistics
-import tempfile
 import time
 import traceback
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from benchmarks.measuring import (
     timed,
 )
 from benchmarks.opponent import Opponent
+from benchmarks.scratch import scratch_folder
 from model.inference import cuda_kernels
 
 _MODELS = ["vox-256", "avatars-256"]
@@ -140,8 +140,8 @@ def against_stage(notes: Notes, given: argparse.Namespace) -> None:
     frames = make_frames(model.config.frame_size, 4 if given.tiny else 64)
     batch = 2 if given.tiny else 32
     ours = make(model, given.device, _half(given))
-    with tempfile.TemporaryDirectory() as folder:
-        with Opponent(given.against, model.config, model.build(), frames, Path(folder), given.device) as opponent:
+    with scratch_folder() as folder:
+        with Opponent(given.against, model.config, model.build(), frames, folder, given.device) as opponent:
             drawn = animate(ours, frames, batch)
             theirs_s, ours_s = [], []
             for _ in range(1 if given.tiny else 3):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
+from benchmarks.scratch import scratch_folder
 from model.inference.smoothing import steady
 from model.networks.keypoints import Keypoints
 from worker import media, pictures
@@ -59,8 +59,7 @@ def paste_back_picture() -> None:
     driving = ROOT / "tests" / "samples" / "driving.mp4"
     facts = media.probe_video(driving, UNLIMITED)
     animator = WorkerProcess(Settings()).animator("avatars-256")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with scratch_folder() as folder:
         pictures.write_png(folder / "wide.png", wide_HWC)
         clip, frames = folder / "clip.mp4", folder / "frames"
         frames.mkdir()
@@ -89,14 +88,14 @@ def views_picture() -> None:
     source, driving = (ROOT / "tests" / "samples" / name for name in ("source.png", "driving.mp4"))
     facts = media.probe_video(driving, UNLIMITED)
     frames_THWC = np.concatenate(list(media.read_frames(driving, facts, batch_frames=16)))[::4]
-    with tempfile.TemporaryDirectory() as name:
-        clip = Path(name) / "clip.mp4"
+    with scratch_folder() as folder:
+        clip = folder / "clip.mp4"
         media.write_video(clip, [frames_THWC], fps=Fraction(25), width=256, height=256)
         report = animate_video(
             source,
             clip,
             media.probe_video(clip, UNLIMITED),
-            Path(name) / "out.mp4",
+            folder / "out.mp4",
             WorkerProcess(Settings()).animator("avatars-256"),
             AnimationOptions(views=",".join(VIEW_NAMES)),
             limits=UNLIMITED,

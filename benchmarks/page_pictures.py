@@ -9,13 +9,13 @@ from __future__ import annotations
 import io
 import shutil
 import sys
-import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
+from benchmarks.scratch import scratch_folder
 from worker.embedded import Stack
 from worker.settings import Settings
 
@@ -50,7 +50,7 @@ def main() -> None:
         if len(sys.argv) > 1:
             url = sys.argv[1]
         else:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            folder = stack.enter_context(scratch_folder())
             url = stack.enter_context(Stack(Settings(data_dir=folder), host="127.0.0.1", port=0, say=print)).url
         browser = stack.enter_context(sync_playwright()).chromium.launch(executable_path=program, args=_FLAGS)
         stack.callback(browser.close)

@@ -10,7 +10,6 @@ import argparse
 import dataclasses
 import json
 import statistics
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ from benchmarks.measuring import (
 )
 from benchmarks.operations import measured_peaks, operations
 from benchmarks.opponent import Opponent
+from benchmarks.scratch import scratch_folder
 from model.inference.animator import Animator
 from model.inference.pixels import to_pixels, to_tensor
 
@@ -86,9 +86,9 @@ def compare(model: Model, path: Path, frames: Frames, animator: Animator, batch:
     """Run ours and the official implementation in turn; its torch samples without aligned corners, so ours does too."""
     ours: list[tuple[float, float]] = []
     theirs: list[tuple[float, float]] = []
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         device = str(animator.device)
-        with Opponent(path, model.config, model.build(), frames, Path(folder), device) as opponent:
+        with Opponent(path, model.config, model.build(), frames, folder, device) as opponent:
             drawn = animate(animator, frames, batch)
             for _ in range(rounds):
                 theirs.append(opponent.run())

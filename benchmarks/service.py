@@ -14,7 +14,6 @@ import json
 import os
 import statistics
 import struct
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -29,6 +28,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from benchmarks.measuring import RESULTS, circumstances, rounded
+from benchmarks.scratch import scratch_folder
 from worker import media
 from worker.embedded import Stack
 from worker.settings import UNLIMITED, Settings
@@ -51,10 +51,10 @@ def main() -> None:
     parser.add_argument("--upload-mib", type=int, default=99)
     parser.add_argument("--save", action="store_true", help="Write benchmarks/results/service.json.")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="animato-bench-") as folder:
-        settings = Settings(data_dir=Path(folder) / "data")
+    with scratch_folder() as folder:
+        settings = Settings(data_dir=folder / "data")
         with Stack(settings, host="127.0.0.1", port=0, say=lambda _line: None) as stack:
-            report = rounded(_measure(given, stack.url, Path(folder)))
+            report = rounded(_measure(given, stack.url, folder))
     for key, value in report.items():
         print(f"{key:12} {value}")
     if given.save:

@@ -13,7 +13,6 @@ import math
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from safetensors.torch import save_file
 
 from benchmarks.measuring import RESULTS, circumstances, make_frames, rounded
 from benchmarks.opponent import constructor_arguments
+from benchmarks.scratch import scratch_folder
 from model.data.pairs import FramePairs
 from model.training.backbones import Vgg19
 from model.training.learner import Learner
@@ -45,8 +45,8 @@ def main() -> None:
     parser.add_argument("--against", type=Path, help="A checkout of the official implementation.")
     parser.add_argument("--save", action="store_true", help="Write benchmarks/results/train-NAME.json.")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        report = rounded(_measure(given, Path(folder)))
+    with scratch_folder() as folder:
+        report = rounded(_measure(given, folder))
     for key, value in report.items():
         print(f"{key:26} {value}")
     if given.save:

@@ -11,30 +11,32 @@ stage that ends early, for whatever reason, is exported as far as it came.
 import os
 import shutil
 import signal
-import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
 
 import click
 import torch
 from safetensors.torch import load_file, save_file
 
+from benchmarks.scratch import scratch_folder
 from model.config import ModelConfig
 from model.data.avatar_pool import GROUP_IDENTITIES, DrawnGroups, draw_groups
 from model.data.avatars import AVATARS, AvatarPairs
 from model.export import export_bundle
 from model.training.checkpoint import latest_checkpoint
-from model.training.errors import TrainingError
+from model.training.errors import TrainingError, TrainingInterrupted
 from model.training.launch import pool_of
 from model.training.learner import Learner
 from model.training.place import Place, as_fast_as
 from model.training.presets import PRESETS
 from model.training.settings import TrainConfig
 from model.training.train import Progress, run_training
+from worker.terminal import counter
 
 _SIZE = 256
 _CHUNK = 16
@@ -73,16 +75,36 @@ def widened(model: ModelConfig, keypoints: int, width: int) -> ModelConfig:
 
 
 def draw_chunks(folder: Path, worker: int, workers: int, most: int) -> None:
-    """Draw chunks of groups into files, one after the other, until `folder/stop` is there. Runs in its own process."""
+    """Draw chunks of groups into files, one after the other. Runs in its own process, and not longer than the first."""
     torch.set_num_threads(1)
     os.nice(5)
+    first_process = parent_process()
     for chunk in range(worker, most, workers):
-        if (folder / "stop").exists():
+        if first_process is not None and not first_process.is_alive():  # killed: it could not stop us
             return
         first = _FIRST_OF_CPU + chunk * _CHUNK
         partial = folder / f".{chunk}.safetensors"
         save_file(draw_groups(range(first, first + _CHUNK), _SIZE)._asdict(), partial)
         partial.rename(folder / f"{chunk}.safetensors")
+
+
+@contextmanager
+def drawing_on(chunks: Path, most: int) -> Iterator[None]:
+    """Inside the block, the processor's spare cores draw up to so many chunks into a folder."""
+    workers = max(1, (os.cpu_count() or 1) - _SPARED_CORES - 1)
+    context = get_context("spawn")
+    drawers: list[BaseProcess] = []
+    try:
+        for worker in range(workers):
+            drawers.append(context.Process(target=draw_chunks, args=(chunks, worker, workers, most), daemon=True))
+            drawers[-1].start()
+        yield
+    finally:
+        started = [drawer for drawer in drawers if drawer.pid is not None]
+        for drawer in started:
+            drawer.terminate()  # what it has begun is of no use any more
+        for drawer in started:
+            drawer.join()
 
 
 def collect(folder: Path, device: torch.device) -> list[DrawnGroups]:
@@ -114,8 +136,11 @@ def measured_step_s(config: TrainConfig, drawn: DrawnGroups) -> float:
 
 def train_stage(
     stage: Stage, model: dict[str, int], drawn: DrawnGroups, work: Path, until_s: float, init: Path | None
-) -> Path:
-    """Train one stage until about `until_s` (of the monotonic clock), and return the run's folder."""
+) -> tuple[Path, bool]:
+    """Train one stage until about `until_s` (of the monotonic clock).
+
+    Returns the run's folder, and whether somebody wanted an end of it all (Ctrl-C, SIGTERM).
+    """
     preset = PRESETS[stage.preset]()
     config = replace(
         preset,
@@ -160,7 +185,8 @@ def train_stage(
         )
     except (TrainingError, RuntimeError) as error:  # what it learned until then is in its last checkpoint
         click.echo(f"{stage.preset} ended early: {error}", err=True)
-    return run
+        return run, isinstance(error, TrainingInterrupted) and not stopped
+    return run, False
 
 
 def keep(run: Path, output: Path) -> None:
@@ -192,28 +218,22 @@ def main(seconds: float, output: Path, keypoints: int, width: int, groups: int, 
     output.mkdir(parents=True)
     place = Place(device)  # type: ignore[arg-type]
     torch.set_num_threads(_SPARED_CORES)
-    context = get_context("spawn")
-    with tempfile.TemporaryDirectory() as folder:
-        work, chunks = Path(folder), Path(folder) / "chunks"
+    with scratch_folder() as work:
+        chunks = work / "chunks"
         chunks.mkdir()
-        workers = max(1, (os.cpu_count() or 1) - _SPARED_CORES - 1)
-        arguments: list[Any] = [(chunks, worker, workers, 8 * groups // _CHUNK) for worker in range(workers)]
-        drawers = [context.Process(target=draw_chunks, args=given, daemon=True) for given in arguments]
-        for drawer in drawers:
-            drawer.start()
-        parts = [draw_groups(range(groups), _SIZE, device=place.device)]
-        init: Path | None = None
-        for stage in STAGES:
-            drawn = joined(parts := [*parts, *collect(chunks, place.device)])
-            parts = [drawn]
-            left_s = deadline_s - time.monotonic() - _SLACK_S
-            until_s = time.monotonic() + stage.share * left_s
-            run = train_stage(stage, {"keypoints": keypoints, "width": width}, drawn, work, until_s, init)
-            keep(run, output)
-            init = run
-        (chunks / "stop").touch()
-        for drawer in drawers:
-            drawer.join()
+        with drawing_on(chunks, 8 * groups // _CHUNK):
+            parts = [draw_groups(range(groups), _SIZE, device=place.device, on_progress=counter("Drawing avatars"))]
+            init: Path | None = None
+            for stage in STAGES:
+                drawn = joined(parts := [*parts, *collect(chunks, place.device)])
+                parts = [drawn]
+                left_s = deadline_s - time.monotonic() - _SLACK_S
+                until_s = time.monotonic() + stage.share * left_s
+                run, ended = train_stage(stage, {"keypoints": keypoints, "width": width}, drawn, work, until_s, init)
+                keep(run, output)
+                if ended:
+                    raise SystemExit(130)
+                init = run
 
 
 def _now(device: torch.device) -> float:

@@ -12,7 +12,6 @@ import argparse
 import json
 import resource
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +21,7 @@ import numpy as np
 import torch
 
 from benchmarks.measuring import RESULTS, circumstances, find_model, make_animator, rounded
+from benchmarks.scratch import scratch_folder
 from model.config import MotionTransferOptions
 from model.inference.animator import Animator
 from model.inference.motion_transfer import motion_reference
@@ -73,7 +73,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     networks: list[tuple[float, float]] = []
     jobs: list[tuple[float, float]] = []
     stages = Stages()
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
 
         def job() -> None:
             nonlocal stages
@@ -82,7 +82,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
                 given.source,
                 given.driving,
                 facts,
-                Path(folder) / "result.mp4",
+                folder / "result.mp4",
                 animator,
                 AnimationOptions(driving_crop=given.driving_crop, source_crop="none"),
                 limits=UNLIMITED,

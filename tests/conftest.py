@@ -13,15 +13,17 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 
 import httpx
 import pytest
 import redis
+import yaml
 
 from tests.scheduling import SharedScheduling, in_order
 from worker import media
@@ -34,6 +36,8 @@ from worker.storage import Storage, open_storage
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 _database = itertools.count()
+_DISK_BYTES, _DISK_SHARE = 3 << 30, 50
+"""Free space: what the tests write, and twice the hundredth of a disk below which SeaweedFS stops to take anything."""
 S3_KEYS = {"AWS_ACCESS_KEY_ID": "animato-test", "AWS_SECRET_ACCESS_KEY": "animato-test-secret"}
 
 
@@ -42,6 +46,20 @@ def pytest_configure() -> None:
     """A shell's background jobs ignore Ctrl-C, and so would every command that a test starts and interrupts."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """A disk that is nearly full would come out as failures of tests that have nothing to do with it."""
+    if hasattr(session.config, "workerinput"):
+        return
+    folder = session.config.getoption("basetemp") or tempfile.gettempdir()
+    disk = shutil.disk_usage(folder if Path(folder).exists() else Path(folder).parent)
+    needed_bytes = max(_DISK_BYTES, disk.total // _DISK_SHARE)
+    if disk.free < needed_bytes:
+        reason = f"The tests want {needed_bytes / 2**30:.1f} GiB of free space in {folder}, which has"
+        pytest.exit(
+            f"{reason} {disk.free / 2**30:.1f}. TMPDIR names another folder.", returncode=pytest.ExitCode.USAGE_ERROR
+        )
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> SharedScheduling:
@@ -112,18 +130,25 @@ def s3_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 
 @contextmanager
-def running_s3(folder: Path) -> Iterator[Settings]:
-    """Settings for a bucket on a SeaweedFS server that lives as long as the block."""
-    program = shutil.which("weed") or str(Path(sys.executable).with_name("weed"))
+def running_s3(folder: Path, *more: str, vacuum_every_s: int = 600) -> Iterator[Settings]:
+    """Settings for a bucket on a SeaweedFS server that lives as long as the block, run as docker-compose.yml runs it.
+
+    With more of its options, if any.
+    """
     ports = {name: free_port() for name in ("master", "volume", "filer", "s3", "admin")}
-    arguments = [program, "-logtostderr=true", "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
+    compose = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())
+    *shell, script, name = compose["services"]["object-store"]["entrypoint"]
+    changes = {"$$": "$", "/data": str(folder), ":9333": f":{ports['master']}", "sleep 600": f"sleep {vacuum_every_s}"}
+    for old, new in changes.items():
+        assert old in script
+        script = script.replace(old, new)
+    arguments = [*shell, script, name, "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
     arguments += [f"-{name}.port={ports[name]}" for name in ("master", "volume", "filer", "s3")]
-    arguments += ["-webdav=false", "-admin.ui=false", "-master.telemetry=false"]
-    arguments += ["-s3.port.iceberg=0", "-s3.port.lance=0"]  # else at ports that every such server wants
+    arguments += ["-s3.port.iceberg=0", "-s3.port.lance=0", *more]  # else at ports that every such server wants
     with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(
-            arguments, env={**os.environ, **S3_KEYS, "S3_BUCKET": "animations"}, stdout=log, stderr=log
-        )
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        environment = {**os.environ, **S3_KEYS, "S3_BUCKET": "animations", "PATH": path}
+        server = subprocess.Popen(arguments, env=environment, stdout=log, stderr=log, start_new_session=True)
     url = f"http://127.0.0.1:{ports['s3']}"
     settings = Settings(
         storage_url="s3://animations/tests",
@@ -151,7 +176,11 @@ def running_s3(folder: Path) -> Iterator[Settings]:
         yield settings
     finally:
         server.terminate()
-        server.wait(20)
+        with suppress(subprocess.TimeoutExpired):  # with a full disk, for example: it cannot get rid of its data
+            server.wait(20)
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)  # the shell's loop as well
+        server.wait()
 
 
 @pytest.fixture(scope="session")
@@ -181,10 +210,18 @@ def job_result(**changes: object) -> JobResult:
     return result.model_copy(update=changes)
 
 
+def children_of(pid: int) -> list[int]:
+    """The ids of the processes that a process has started; none of one that has ended."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):
+            found += [int(child) for child in task.read_text().split()]
+    return found
+
+
 def decoding_children() -> list[int]:
     """The ids of all ffmpeg processes and picture decoders, zombies included, that this process started."""
-    listed = [pid for file in Path("/proc/self/task").glob("*/children") for pid in file.read_text().split()]
-    return [int(pid) for pid in listed if _decodes(Path(f"/proc/{pid}"))]
+    return [pid for pid in children_of(os.getpid()) if _decodes(Path(f"/proc/{pid}"))]
 
 
 def _decodes(process: Path) -> bool:

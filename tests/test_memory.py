@@ -10,7 +10,7 @@ from pathlib import Path
 import imageio_ffmpeg
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, children_of
 
 MIB = 1024 * 1024
 LIMIT_BYTES = 300 * MIB
@@ -37,11 +37,9 @@ def proportional_set_bytes(pid: int) -> int:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):
                 total += int(line.split()[1]) * 1024
-        for task in Path(f"/proc/{pid}/task").glob("*/children"):
-            total += sum(proportional_set_bytes(int(child)) for child in task.read_text().split())
     except OSError:
         pass  # it has just ended
-    return total
+    return total + sum(map(proportional_set_bytes, children_of(pid)))
 
 
 def peak_bytes(driving: Path, output: Path, *options: str) -> int:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +19,7 @@ from model.data.avatar_pool import draw_groups
 from model.training.launch import pool_of
 from model.training.presets import PRESETS
 from model.training.train import run_training
+from tests.conftest import children_of, wait_until
 from tests.model.training_runs import ShiftedBlobs, one_thread, tiny_run
 
 __all__ = ["one_thread"]
@@ -34,9 +39,37 @@ def test_what_the_processor_draws_joins_what_the_device_drew(tmp_path: Path, mon
     assert drawn.frames_GIPCHW.shape[0] == drawn.faces_GP2.shape[0] == 3
     assert len({frames.numpy().tobytes() for frames in drawn.frames_GIPCHW}) == 3, "nobody is drawn twice"
     assert list(tmp_path.iterdir()) == []
-    (tmp_path / "stop").touch()
-    draw_chunks(tmp_path, 0, 1, 3)
-    assert [path.name for path in tmp_path.iterdir()] == ["stop"]
+
+
+def test_killed_it_leaves_nothing_behind(tmp_path: Path) -> None:
+    scratch = tmp_path / "tmp"
+    scratch.mkdir()
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.train_shipped",
+        "--seconds",
+        "500",
+        "--groups",
+        "8",
+        "-o",
+        str(tmp_path / "out"),
+    ]
+    run = subprocess.Popen(command, env={**os.environ, "TMPDIR": str(scratch)}, stderr=subprocess.PIPE)
+    assert run.stderr is not None
+    try:
+        assert run.stderr.read(16) == b"\rDrawing avatars"
+        drawers = children_of(run.pid)
+        assert len(list(scratch.glob("animato-bench-*/chunks"))) == 1
+        assert drawers
+        run.terminate()
+        assert run.wait(60) == 128 + signal.SIGTERM, run.stderr.read().decode()
+    finally:
+        run.kill()
+        run.wait()
+        run.stderr.close()
+    assert list(scratch.iterdir()) == []
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in drawers), "nobody draws any more")
 
 
 def test_a_step_is_measured_on_the_data_of_the_run() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, children_of
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
@@ -52,9 +52,7 @@ class Process:
 
     def children(self) -> list[int]:
         """The processes that this one has started, such as the children of a worker's pool."""
-        with suppress(OSError):
-            return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
-        return []
+        return children_of(self.pid)
 
     def has_said(self, text: str) -> bool:
         """Whether `text` is in its log since its last start."""

@@ -15,7 +15,7 @@ import httpx
 import pytest
 import redis
 
-from tests.conftest import REPOSITORY, free_port, wait_until
+from tests.conftest import REPOSITORY, children_of, free_port, wait_until
 from worker.embedded_redis import find_redis_server, redis_arguments
 from worker.pulse import Pulse
 
@@ -73,8 +73,7 @@ def test_the_heartbeat_file_and_the_numbers(tmp_path: Path) -> None:
         )
         try:
             wait_until(alive.exists, "the worker listens", timeout_s=90)
-            children = Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text().split()
-            os.kill(int(children[0]), signal.SIGSTOP)
+            os.kill(children_of(worker.pid)[0], signal.SIGSTOP)
             begin_ns = alive.stat().st_mtime_ns
             wait_until(lambda: age_of(begin_ns) > 12, "it is touched while the child hangs", timeout_s=60)
             text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
