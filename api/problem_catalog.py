@@ -76,7 +76,7 @@ TITLES: dict[str, str] = {
     "internal_error": "Something broke on our side",
     "not_ready": "The service is not ready",
     "queue_unavailable": "The queue does not answer",
-    "storage_unavailable": "The storage does not answer",
+    "storage_unavailable": "The storage is not available",
     "overloaded": "The service is busy",
     "preflight_unavailable": "There is no preflight now",
     "disk_full": "The disk is full",

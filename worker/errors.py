@@ -9,7 +9,7 @@
     ├── ModelUnavailable      the bundle asked for is not installed or is damaged
     ├── InferenceFailed       the network failed on this input (retryable: out of memory, a CUDA fault)
     ├── EncodingFailed        ffmpeg could not write the result; retryable
-    ├── StorageUnavailable    503: the object storage does not answer; retryable
+    ├── StorageUnavailable    503: the object storage does not answer, or refuses; retryable
     ├── QueueUnavailable      503: Redis does not answer; retryable
     ├── EmbeddedError         `animato up` cannot start or keep one of its parts
     ├── ApiKeysUnusable       the configured API keys or the name of a new one cannot be used

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig, S3Config
 
 _CHUNK_BYTES = 256 * 1024
-_PROBE_KEY = "readiness-probe"
+_PROBE_PREFIX = "readiness-probe"
 _RESULT = re.compile(r"[^/]+/(?P<id>[^/]+)/result-\d+(?P<rest>[^/]*)")
 
 
@@ -99,7 +99,7 @@ class Storage(Protocol):
         ...
 
     def check(self) -> None:
-        """Raise StorageUnavailable unless the storage answers."""
+        """Raise StorageUnavailable unless the storage answers and has the bucket."""
         ...
 
     def presigned_url(self, key: str, ttl_s: int) -> str | None:
@@ -134,7 +134,8 @@ class ObjectStorage(Storage):
                 # A local folder has no place for the media type; it is in the record as well.
                 keep_durably(self._folder, key, path)
             else:
-                obstore.put(self._store, key, path, attributes=_attributes(key, media_type))
+                with _bucket_expected():
+                    obstore.put(self._store, key, path, attributes=_attributes(key, media_type))
 
     @override
     def put_bytes(self, key: str, content: bytes) -> None:
@@ -142,7 +143,8 @@ class ObjectStorage(Storage):
             if self._folder is not None:
                 write_durably(self._folder, key, io.BytesIO(content))
             else:
-                obstore.put(self._store, key, content)
+                with _bucket_expected():
+                    obstore.put(self._store, key, content)
 
     @override
     def copy(self, key: str, target: str) -> None:
@@ -205,8 +207,9 @@ class ObjectStorage(Storage):
 
     @override
     def check(self) -> None:
-        with suppress(FileNotFoundError):  # The storage answered: that is all we asked.
-            self.head(_PROBE_KEY)
+        # Listed, not looked up: a lookup is told of a bucket that is missing what it is told of an object.
+        with self._timed("list"), _errors_translated(_PROBE_PREFIX):
+            next(iter(obstore.list(self._store, _PROBE_PREFIX, chunk_size=1)), None)
 
     @override
     def presigned_url(self, key: str, ttl_s: int) -> str | None:
@@ -264,4 +267,17 @@ def _errors_translated(key: str) -> Iterator[None]:
         raise FileNotFoundError(key) from error
     except (obstore.exceptions.BaseError, OSError) as error:
         # The message of the client may name hosts and folders: it goes to the log as the cause, not to the caller.
-        raise StorageUnavailable("The object storage does not answer.", hint="Try again in a moment.") from error
+        raise _unavailable() from error
+
+
+@contextmanager
+def _bucket_expected() -> Iterator[None]:
+    """For a call that needs no object to be there: what it does not find is the bucket."""
+    try:
+        yield
+    except (FileNotFoundError, obstore.exceptions.NotFoundError) as error:
+        raise _unavailable() from error
+
+
+def _unavailable() -> StorageUnavailable:
+    return StorageUnavailable("The object storage does not answer, or refuses.", hint="Try again in a moment.")

@@ -37,25 +37,28 @@ async def get_health() -> Health:
 async def get_readiness(services: ServicesDep) -> Readiness:
     """Asks the queue and the storage, each within a time limit. Workers may be absent: then animations wait."""
     settings = services.api_settings
-    answers = {
-        "queue": await _answers(services.job_store.ping, settings.ready_queue_timeout_s),
-        "storage": await _answers(services.storage.check, settings.ready_storage_timeout_s),
+    troubles = {
+        "queue": await _trouble(services.job_store.ping, settings.ready_queue_timeout_s),
+        "storage": await _trouble(services.storage.check, settings.ready_storage_timeout_s),
     }
-    away = [name for name, answer in answers.items() if not answer]
+    away = {name: trouble for name, trouble in troubles.items() if trouble is not None}
     if away:
-        log.warning("not_ready", away=away)
+        log.warning("not_ready", **away)
         raise Unavailable(
             f"Not answering: {', '.join(away)}.",
             errors=[FieldProblem(field=name, detail="does not answer") for name in away],
         )
-    return Readiness(checks=dict.fromkeys(answers, "ok"))
+    return Readiness(checks=dict.fromkeys(troubles, "ok"))
 
 
-async def _answers(check: Callable[[], None], timeout_s: float) -> bool:
+async def _trouble(check: Callable[[], None], timeout_s: float) -> str | None:
+    """What is wrong, for the log: it may name hosts and buckets. None when all is well."""
     try:
         with anyio.fail_after(timeout_s):
             # The thread cannot be stopped; it ends by the client's own time limit while we answer in time.
             await anyio.to_thread.run_sync(check, abandon_on_cancel=True)
-    except (AnimationError, TimeoutError):
-        return False
-    return True
+    except AnimationError as error:
+        return str(error.__cause__ or error).partition("\n")[0]
+    except TimeoutError:
+        return f"no answer in {timeout_s} s"
+    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import threading
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import free_port
+from tests.conftest import free_port, running_s3, wait_until
 from worker.errors import StorageUnavailable
 from worker.settings import Settings
 from worker.storage import Storage, open_storage
@@ -56,6 +57,22 @@ def test_contract(storage: Storage, tmp_path: Path) -> None:
         storage.fetch("animations/a/source", tmp_path / "nothing")
 
 
+def test_a_bucket_that_does_not_exist(tmp_path: Path) -> None:
+    with running_s3(tmp_path, "-s3.autoCreateBucket=false") as settings:
+        storage = open_storage(settings.model_copy(update={"storage_url": "s3://another"}))
+        path = tmp_path / "content"
+        path.write_bytes(b"x")
+        for call in (
+            storage.check,
+            lambda: storage.put_bytes("animations/a/source", b"x"),
+            lambda: storage.put_file("animations/a/source", path, "image/png"),
+            lambda: list(storage.list_keys("animations")),
+        ):
+            with pytest.raises(StorageUnavailable) as caught:
+                call()
+            assert "NoSuchBucket" in str(caught.value.__cause__), "the log can tell why"
+
+
 def test_what_is_missing_and_what_is_deleted_twice(storage: Storage, tmp_path: Path) -> None:
     missing = "animations/never/source"
     for look in (
@@ -72,6 +89,25 @@ def test_what_is_missing_and_what_is_deleted_twice(storage: Storage, tmp_path: P
     storage.delete("animations/c/source")
     storage.delete("animations/c/source")
     assert list(storage.list_keys("animations/c")) == []
+
+
+@pytest.mark.skipif(shutil.which("wget") is None, reason="the command of docker-compose.yml uses wget")
+def test_the_object_store_gives_back_the_space_of_what_is_deleted(tmp_path: Path) -> None:
+    content = os.urandom(4_000_000)
+    with running_s3(tmp_path, vacuum_every_s=1) as settings:
+        storage = open_storage(settings)
+        for number in range(8):
+            storage.put_bytes(f"animations/{number}/source", content)
+        assert _volume_bytes(tmp_path) >= 8 * len(content)
+        for number in range(7):
+            storage.delete(f"animations/{number}/source")
+        wait_until(lambda: _volume_bytes(tmp_path) < 2 * len(content), "the space is given back", timeout_s=60)
+        assert b"".join(storage.read("animations/7/source", 0, len(content))) == content
+
+
+def _volume_bytes(folder: Path) -> int:
+    """The size of the files that SeaweedFS keeps objects in."""
+    return sum(path.stat().st_size for path in folder.glob("*.dat"))
 
 
 def test_a_prefix_ends_at_a_slash(storage: Storage) -> None:
