@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import socket
@@ -91,7 +92,10 @@ def test_what_is_missing_and_what_is_deleted_twice(storage: Storage, tmp_path: P
     assert list(storage.list_keys("animations/c")) == []
 
 
-@pytest.mark.skipif(shutil.which("wget") is None, reason="the command of docker-compose.yml uses wget")
+uses_wget = pytest.mark.skipif(shutil.which("wget") is None, reason="the command of docker-compose.yml uses wget")
+
+
+@uses_wget
 def test_the_object_store_gives_back_the_space_of_what_is_deleted(tmp_path: Path) -> None:
     content = os.urandom(4_000_000)
     with running_s3(tmp_path, vacuum_every_s=1) as settings:
@@ -103,6 +107,32 @@ def test_the_object_store_gives_back_the_space_of_what_is_deleted(tmp_path: Path
             storage.delete(f"animations/{number}/source")
         wait_until(lambda: _volume_bytes(tmp_path) < 2 * len(content), "the space is given back", timeout_s=60)
         assert b"".join(storage.read("animations/7/source", 0, len(content))) == content
+
+
+@uses_wget
+def test_a_full_object_store_takes_objects_again_when_some_were_deleted(tmp_path: Path) -> None:
+    content = os.urandom(4_000_000)
+    # Two small volumes, of which one is for its own notes.
+    with running_s3(tmp_path, "-master.volumeSizeLimitMB=32", "-volume.max=2", vacuum_every_s=2) as settings:
+        storage = open_storage(settings)
+
+        def takes(key: str) -> bool:
+            try:
+                storage.put_bytes(key, content)
+            except StorageUnavailable:
+                return False
+            return True
+
+        keys = (f"animations/{number}/source" for number in itertools.count())
+        stored: list[str] = []
+        while takes(key := next(keys)):  # it looks at the size now and then only
+            stored.append(key)
+            time.sleep(0.2)
+        assert len(stored) >= 8
+        for key in stored[: 2 * len(stored) // 3]:
+            storage.delete(key)
+        wait_until(lambda: takes("animations/new/source"), "it takes an object", timeout_s=90)
+        assert b"".join(storage.read(stored[-1], 0, len(content))) == content
 
 
 def _volume_bytes(folder: Path) -> int:
