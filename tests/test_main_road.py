@@ -228,11 +228,11 @@ def test_what_was_queued_is_resumed_by_the_next_start(tmp_path: Path, short_clip
 
 def test_logs_are_json_and_carry_the_animation_id(service: Service, short_clip: Path) -> None:
     animation = service.finished(service.submit(driving=short_clip))
-    events = [
-        json.loads(line)
-        for line in (service.data_dir / "logs" / "worker.log").read_text().splitlines()
-        if line.startswith("{")
-    ]
-    mine = [event["event"] for event in events if event.get("animation_id") == animation["id"]]
-    assert mine[0] == "animation_claimed"
-    assert mine[-1] == "animation_succeeded"
+
+    def mine() -> list[str]:
+        lines = (service.data_dir / "logs" / "worker.log").read_text().splitlines()
+        events = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+        return [event["event"] for event in events if event.get("animation_id") == animation["id"]]
+
+    wait_until(lambda: mine()[-1] == "animation_succeeded", "the worker has written what it has committed")
+    assert mine()[0] == "animation_claimed"

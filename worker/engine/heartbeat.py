@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from worker.settings import Settings
 
 _TICK_S = 1.0
 """How often progress is looked at, and so how late a cancellation is noticed."""
+_AGAIN_S = 1.0
 _INTERRUPT = signal.SIGUSR2  # Celery uses SIGUSR1 for its time limit
 
 log = logs.get_logger(__name__)
@@ -34,6 +36,7 @@ class Heartbeat:
         self._frames_done = 0
         self._stopped: type[JobStopped] | None = None
         self._interruptible = False
+        self._raised: JobStopped | None = None
         self._leaving = threading.Event()
         # With the ids of the job, for what it logs.
         beat = contextvars.copy_context().run
@@ -64,8 +67,9 @@ class Heartbeat:
     def interruptible(self) -> Iterator[None]:
         """Within the block a job that must not go on is left from wherever it waits: `JobStopped` may come any time.
 
-        A signal to the main thread does that: it ends every wait for a child process, a lock or a thread. In another
-        thread there are no signals, and only `report` raises.
+        A signal to the main thread does that: it ends every wait for a child process, a lock or a thread. It comes
+        again until it has an effect: an exception is lost in a `__del__` or in the callback of a weak reference. In
+        another thread there are no signals, and only `report` raises.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -80,14 +84,17 @@ class Heartbeat:
             self._interruptible = False
 
     def _on_interrupt(self, _number: int, _frame: object) -> None:
-        if self._interruptible and self._stopped:
-            self._interruptible = False  # once: what cleans up after it is not to be interrupted
-            raise self._stopped
+        # What cleans up after it is not to be interrupted.
+        if self._interruptible and self._stopped and not _is_handled(self._raised):
+            self._raised = self._stopped()
+            raise self._raised
 
     def _stop(self, reason: type[JobStopped]) -> None:
         self._stopped = reason
-        if self._interruptible:
+        while self._interruptible:
             signal.pthread_kill(threading.main_thread().ident or 0, _INTERRUPT)
+            if self._leaving.wait(_AGAIN_S):
+                break
 
     def _beat(self) -> None:
         settings = self._settings
@@ -118,3 +125,11 @@ class Heartbeat:
             return self._store.stop_wanted(self._job_id, self._fence)
         except QueueUnavailable:
             return False
+
+
+def _is_handled(error: BaseException | None) -> bool:
+    """Whether this thread is in an `except`, a `finally` or a `with` that this error has come to, or one it led to."""
+    handled = sys.exception()
+    while handled is not None and handled is not error:
+        handled = handled.__context__
+    return handled is not None

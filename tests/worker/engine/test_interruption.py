@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import select
 import signal
@@ -23,6 +24,7 @@ from worker import logs, media, pictures
 from worker.engine import tasks
 from worker.engine.apart import apart
 from worker.engine.process import WorkerProcess
+from worker.errors import JobCanceled
 from worker.job_store import JobStore
 from worker.jobs import AnimationOptions, Job, JobInput, JobState, new_id
 from worker.settings import UNLIMITED, Settings
@@ -32,11 +34,13 @@ HANG_S = 100.0
 """How long each wait would take that the cancellation must end; the test's own time limit is near that."""
 SOON_S = 20.0
 """Far above the second or two that it takes, for a machine that is busy with other things."""
+_BATCHES = 4
+"""Of the short clip: its motion is found in so many, then it is drawn in as many."""
 
 
 @pytest.fixture
 def quick(settings: Settings) -> Settings:
-    return settings.model_copy(update={"heartbeat_s": 0.05, "batch_frames": 4})
+    return settings.model_copy(update={"heartbeat_s": 0.05, "batch_frames": 16 // _BATCHES})
 
 
 @pytest.fixture
@@ -136,6 +140,7 @@ def test_while_its_result_is_stored(
     assert not [key for key in storage.list_keys(keys) if "result" in key], "nobody waits for it: it is deleted"
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the first one may be lost: see below
 def test_inside_a_long_batch(job: Job, quick: Settings, job_store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
     began = threading.Event()
 
@@ -148,18 +153,45 @@ def test_inside_a_long_batch(job: Job, quick: Settings, job_store: JobStore, mon
     run_and_cancel(job, quick, job_store, monkeypatch, animator=CopyingAnimator(long_batch), when=began.is_set)
 
 
+def test_where_the_first_exception_is_lost(
+    job: Job, quick: Settings, job_store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, events = threading.Event(), []
+
+    def deaf_batch(_frames_THWC: np.ndarray) -> None:
+        began.set()
+        try:
+            time.sleep(HANG_S)
+        except JobCanceled:
+            events.append("lost")
+        try:
+            time.sleep(HANG_S)
+        finally:
+            time.sleep(3.0)  # longer than until the next signal
+            events.append("cleaned up")
+
+    run_and_cancel(job, quick, job_store, monkeypatch, animator=CopyingAnimator(deaf_batch), when=began.is_set)
+    assert events == ["lost", "cleaned up"]
+
+
 @pytest.mark.parametrize("which", ["decoder", "encoder"])
 def test_while_ffmpeg_does_not_answer(
     which: str, job: Job, quick: Settings, job_store: JobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frozen: list[int] = []
+    batches = itertools.count(1)
+
+    def wanted() -> list[int]:
+        commands = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in decoding_children()}
+        return [pid for pid, command in commands.items() if (b"libx264" in command) == (which == "encoder")]
 
     def freeze(_frames_THWC: np.ndarray) -> None:
-        for pid in decoding_children():
-            is_encoder = b"libx264" in Path(f"/proc/{pid}/cmdline").read_bytes()
-            if not frozen and is_encoder == (which == "encoder"):
-                os.kill(pid, signal.SIGSTOP)
-                frozen.append(pid)
+        # The encoder is started with the first drawn batch; at the last one it must be there.
+        if next(batches) == 2 * _BATCHES:
+            wait_until(lambda: bool(frozen or wanted()), f"there is a {which}")
+        for pid in wanted()[: 1 - len(frozen)]:
+            os.kill(pid, signal.SIGSTOP)
+            frozen.append(pid)
 
     run_and_cancel(job, quick, job_store, monkeypatch, animator=CopyingAnimator(freeze), when=lambda: bool(frozen))
 
