@@ -122,9 +122,12 @@ def storage(settings: Settings) -> Storage:
     return open_storage(settings)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def s3_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """Settings for a bucket on a SeaweedFS server that lives as long as the test run."""
+    """Settings for a bucket on a SeaweedFS server that lives as long as the tests of a file.
+
+    Not longer: with nothing to do it takes 7% of a core, and four of them a sixth of two cores.
+    """
     with running_s3(tmp_path_factory.mktemp("weed")) as settings:
         yield settings
 
@@ -175,11 +178,9 @@ def running_s3(folder: Path, *more: str, vacuum_every_s: int = 600) -> Iterator[
         wait_until(accepts_objects, "the S3 server accepts objects", timeout_s=60)
         yield settings
     finally:
-        server.terminate()
-        with suppress(subprocess.TimeoutExpired):  # with a full disk, for example: it cannot get rid of its data
-            server.wait(20)
+        # The shell's loop as well. Asked to end, it waits for connections that nobody uses any more, or for a full disk.
         with suppress(ProcessLookupError):
-            os.killpg(server.pid, signal.SIGKILL)  # the shell's loop as well
+            os.killpg(server.pid, signal.SIGKILL)
         server.wait()
 
 

@@ -13,14 +13,14 @@ from tests.test_cli_training import animato
 
 
 def test_the_bundle_that_ships_on_avatars(tmp_path: Path) -> None:
-    options = ["--data", "avatars", "--identities", "4", "--frames", "1", "-o", "out", "--device", "cpu"]
+    options = ["--data", "avatars", "--identities", "2", "--frames", "1", "-o", "out", "--device", "cpu"]
     said = animato(tmp_path, "evaluate", "avatars-256", *options)
-    assert "cross-identity, absolute: 4 frames of 4" in said
-    assert "Animating 4/4" in said
-    assert "Tracking 4/4" in said
+    assert "cross-identity, absolute: 2 frames of 2" in said
+    assert "Animating 2/2" in said
+    assert "Tracking 2/2" in said
     report = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert (report["format"], report["schema_version"]) == ("animato-evaluation", 1)
-    assert report["protocol"]["identities"] == 4
+    assert report["protocol"]["identities"] == 2
     assert report["bundle"]["name"] == "avatars-256"
     by_method = {row["method"]: row for row in report["table"] if row["part"] == "reconstruction"}
     assert by_method["copy of the source"]["l1_to_copy"] == 1

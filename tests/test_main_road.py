@@ -156,7 +156,8 @@ def test_killing_the_worker_in_mid_job_loses_nothing(service: Service) -> None:
     for pid in service.worker_pids():
         os.kill(pid, signal.SIGKILL)
     done = service.finished(animation)
-    assert (done["status"], done["attempt"]) == ("succeeded", 2), done
+    assert done["status"] == "succeeded", done
+    assert done["attempt"] >= 2, "on a machine so busy that a lease ends by itself, one more"
     keys = sorted(open_storage(Settings(data_dir=service.data_dir)).list_keys(f"animations/{animation['id']}"))
     assert [key for key in keys if "result" in key] == [next(key for key in keys if "result" in key)], "one result"
     assert len(keys) == 3

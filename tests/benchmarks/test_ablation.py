@@ -54,6 +54,7 @@ def test_every_variant_is_named_and_seeded_alike() -> None:
     assert [named(name).name for name in VARIANTS] == [f"ablation-{name}" for name in VARIANTS]
 
 
+@pytest.mark.slow
 def test_the_command_trains_resumes_and_compares(tmp_path: Path) -> None:
     small = ["-o", str(tmp_path), "--frame-size", "32", "--batch-size", "2", "--workers", "0", "--identities", "4"]
     only = ["--only", "full", "--only", "no-jacobians"]

@@ -51,7 +51,7 @@ def test_killed_it_leaves_nothing_behind(tmp_path: Path) -> None:
         "--seconds",
         "500",
         "--groups",
-        "8",
+        "1",
         "-o",
         str(tmp_path / "out"),
     ]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 from benchmarks.measuring import as_bundle, find_model, make_frames
 from benchmarks.whole_jobs import _Played
@@ -31,6 +32,7 @@ def test_what_was_drawn_is_played_back_without_the_network() -> None:
     np.testing.assert_array_equal(animated(), expected)
 
 
+@pytest.mark.slow
 def test_a_whole_job_is_measured() -> None:
     command = [sys.executable, "-m", "benchmarks.whole_jobs", "--rounds", "1", "--driving", "tests/samples/driving.mp4"]
     run = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300, check=True)
