@@ -178,7 +178,7 @@ def running_s3(folder: Path, *more: str, vacuum_every_s: int = 600) -> Iterator[
         wait_until(accepts_objects, "the S3 server accepts objects", timeout_s=60)
         yield settings
     finally:
-        # The shell's loop as well. Asked to end, it waits for connections that nobody uses any more, or for a full disk.
+        # The shell's loop as well. Asked to end, it would wait for connections that nobody uses, or for a full disk.
         with suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGKILL)
         server.wait()
