@@ -118,7 +118,7 @@ def running(data_dir: Path, **environment: str) -> Iterator[Service]:
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     # A short lease, so that a killed worker's job is taken up again within the test's time.
     with running(
-        tmp_path_factory.mktemp("data"), ANIMATO_LEASE_S="3", ANIMATO_HEARTBEAT_S="1", ANIMATO_BATCH_FRAMES="4"
+        tmp_path_factory.mktemp("data"), ANIMATO_LEASE_S="20", ANIMATO_HEARTBEAT_S="4", ANIMATO_BATCH_FRAMES="4"
     ) as service:
         yield service
 
@@ -206,7 +206,7 @@ def test_a_second_instance_on_the_same_data_is_refused(service: Service) -> None
 
 
 def test_what_was_queued_is_resumed_by_the_next_start(tmp_path: Path, short_clip: Path) -> None:
-    short = {"ANIMATO_LEASE_S": "2", "ANIMATO_HEARTBEAT_S": "1"}
+    short = {"ANIMATO_LEASE_S": "20", "ANIMATO_HEARTBEAT_S": "4"}  # shorter ones end by themselves on a busy machine
     with running(tmp_path / "data", **short) as first:
         animations = [first.submit(), first.submit(driving=short_clip)]
         first.processing(animations[0])

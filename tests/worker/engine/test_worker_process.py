@@ -28,7 +28,7 @@ PATIENCE_S = 90.0
 @pytest.fixture
 def settings(redis_url: str, tmp_path: Path) -> Settings:
     return Settings(
-        redis_url=redis_url, data_dir=tmp_path / "data", batch_frames=4, lease_s=4, heartbeat_s=1, retry_backoff_s=0.1
+        redis_url=redis_url, data_dir=tmp_path / "data", batch_frames=4, lease_s=12, heartbeat_s=2, retry_backoff_s=0.1
     )
 
 
