@@ -116,7 +116,7 @@ def running(data_dir: Path, **environment: str) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    # A short lease, so that a killed worker's job is taken up again within the test's time.
+    # A lease short enough for the test's time, and long enough not to end by itself on a busy machine.
     with running(
         tmp_path_factory.mktemp("data"), ANIMATO_LEASE_S="20", ANIMATO_HEARTBEAT_S="4", ANIMATO_BATCH_FRAMES="4"
     ) as service:
@@ -156,8 +156,7 @@ def test_killing_the_worker_in_mid_job_loses_nothing(service: Service) -> None:
     for pid in service.worker_pids():
         os.kill(pid, signal.SIGKILL)
     done = service.finished(animation)
-    assert done["status"] == "succeeded", done
-    assert done["attempt"] >= 2, "on a machine so busy that a lease ends by itself, one more"
+    assert (done["status"], done["attempt"]) == ("succeeded", 2), done
     keys = sorted(open_storage(Settings(data_dir=service.data_dir)).list_keys(f"animations/{animation['id']}"))
     assert [key for key in keys if "result" in key] == [next(key for key in keys if "result" in key)], "one result"
     assert len(keys) == 3
@@ -235,5 +234,5 @@ def test_logs_are_json_and_carry_the_animation_id(service: Service, short_clip: 
         events = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
         return [event["event"] for event in events if event.get("animation_id") == animation["id"]]
 
-    wait_until(lambda: mine()[-1] == "animation_succeeded", "the worker has written what it has committed")
+    wait_until(lambda: mine()[-1:] == ["animation_succeeded"], "the worker has written what it has committed")
     assert mine()[0] == "animation_claimed"
